@@ -1,0 +1,98 @@
+# Every task of the project. `make` alone lists them.
+# Options for pytest, the benchmark and the server: make test ARGS="--full"
+# Another Python beside the first: make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# What Debian is asked for, where we may ask.
+APT := command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+       DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
+
+# Stamps: what is installed is installed again only when its lock (or our own metadata) changed.
+SERVER  := $(VENV)/.server
+DEV     := $(VENV)/.dev
+INTEROP := tests/interop/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint types bench docs lock debian node clean
+
+install: $(DEV) ## Make .venv with the server and everything to work on it
+
+serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
+	@exec $(BIN)/collab serve $(ARGS)
+
+test: $(DEV) debian node ## Install what the tests need and run them all (ARGS="--full": the long forms too)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## Check style, format and the Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/hadolint Dockerfile
+
+types: $(DEV) ## Check types, strictly
+	$(BIN)/mypy --strict
+
+bench: $(DEV) ## Measure this server
+	$(BIN)/python -m tests.bench $(ARGS)
+
+docs: $(DEV) ## Write the generated reference pages anew
+	$(BIN)/python docs/generate.py
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- behind the scenes -----------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "collab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)" >&2; \
+	  echo "Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null || { $(APT) python3-venv && $(PYTHON) -m venv --clear $(VENV); } || { \
+	  rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a venv. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(SERVER): requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@ $(SERVER)
+
+# Debian's strace shows the tests what really reached the disk. Without it they skip, except where CI is set.
+debian:
+	@command -v strace >/dev/null || { $(APT) strace >/dev/null; } || { \
+	  echo "strace is missing (apt-get install strace): the tests that need it cannot run" >&2; [ -z "$$CI" ]; }
+
+# The editors' own clients, from npm. Without Node their tests skip, except where CI is set.
+node:
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null \
+	    && npm --version >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory $(INTEROP); \
+	else \
+	  echo "Node 20 or newer with npm is missing: the tests with real editors' clients cannot run" >&2; [ -z "$$CI" ]; \
+	fi
+
+$(INTEROP): tests/interop/package-lock.json
+	cd tests/interop && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The locks hold for every supported Python; `make lock ARGS=--upgrade` moves to what is newest.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --custom-compile-command "make lock" $(ARGS) pyproject.toml
+
+lock: | $(BIN)/python
+	$(PIP) install --quiet "uv>=0.9,<1"
+	$(LOCK) -o requirements.lock
+	$(LOCK) -o requirements-dev.lock --group dev --constraint requirements.lock
+
+clean:
+	rm -rf .venv .venv-* build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/interop/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
