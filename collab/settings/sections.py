@@ -1,0 +1,205 @@
+"""The fields of every section: default, unit and what each does. A unit stands in the name or in the description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from .values import KiB, MiB, parse_size
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """One group of settings. A rule over several fields raises ValueError and writes the fields as `{field}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(Section):
+    """Where the server listens, and how it goes."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 address."
+    )
+    port: int = Field(
+        default=1234, ge=0, le=65_535, description="TCP port number to listen on; 0 lets the system choose one."
+    )
+    certfile: Path | None = Field(
+        default=None, description="File with the TLS certificate chain (PEM); needs `keyfile` too."
+    )
+    keyfile: Path | None = Field(default=None, description="File with the TLS private key (PEM); needs `certfile` too.")
+    debug: bool = Field(
+        default=False, description="Yes or no: log at level debug, for people, unless the log section says else."
+    )
+    drain_seconds: Seconds = Field(
+        default=3.0, description="Time over which a stopping server spreads its goodbyes (1012)."
+    )
+    shutdown_seconds: Seconds = Field(
+        default=20.0, description="Longest time a shutdown may take; then the process ends with a failure code."
+    )
+    backlog: Count = Field(default=2048, description="Number of TCP connections that may wait to be accepted.")
+    switch_interval_seconds: Seconds = Field(
+        default=0.0005,
+        lt=1,
+        description="How long a Python thread may keep the interpreter while another waits for it; at Python's own "
+        "0.005 the thread that writes to the store starves beside a busy event loop.",
+    )
+
+    @field_validator("certfile", "keyfile")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
+        return path
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.certfile is not None and self.keyfile is None:
+            raise ValueError("{certfile} is set but {keyfile} is not: set both for TLS, or none")
+        if self.keyfile is not None and self.certfile is None:
+            raise ValueError("{keyfile} is set but {certfile} is not: set both for TLS, or none")
+        if self.shutdown_seconds <= self.drain_seconds:
+            raise ValueError(
+                f"{{shutdown_seconds}} ({self.shutdown_seconds:g}) must be longer than {{drain_seconds}} "
+                f"({self.drain_seconds:g}): raise the first or lower the second"
+            )
+        return self
+
+
+class StoreSettings(Section):
+    """Where documents are kept."""
+
+    url: str = Field(
+        default="sqlite:///data/collab.db",
+        min_length=1,
+        description="URL of the store: `memory:`, `sqlite:///relative/path`, `sqlite:////absolute/path`.",
+    )
+    retry_seconds: Seconds = Field(
+        default=0.2, description="Pause after the first write that failed; each next one is longer."
+    )
+    retry_max_seconds: Seconds = Field(default=5.0, description="Longest pause between two tries to write.")
+    journal_bytes: Size = Field(
+        default=64 * MiB,
+        description="Bytes not yet written that are kept per room; past it the room is owed one merged update instead.",
+    )
+    checkpoint_rows: Count = Field(default=500, description="Number of log rows after which a room is compacted.")
+    checkpoint_bytes: Size = Field(default=4 * MiB, description="Bytes of log after which a room is compacted.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.retry_max_seconds < self.retry_seconds:
+            raise ValueError(
+                f"{{retry_max_seconds}} ({self.retry_max_seconds:g}) must not be less than {{retry_seconds}} "
+                f"({self.retry_seconds:g}): raise the first or lower the second"
+            )
+        return self
+
+
+class RoomSettings(Section):
+    """How many rooms are in memory, and what one of them may hold."""
+
+    max_open: Count = Field(default=10_000, description="Number of rooms that may be in memory with someone in them.")
+    idle_count: int = Field(
+        default=1_000, ge=0, description="Number of rooms that are kept in memory with nobody in them."
+    )
+    idle_bytes: Size = Field(
+        default=256 * MiB, description="Bytes of documents that are kept in memory with nobody in them."
+    )
+    name_bytes: Count = Field(default=512, description="Longest room name, in bytes of UTF-8.")
+    held_updates: Count = Field(
+        default=1_000, description="Number of updates that one room keeps while they wait for earlier ones."
+    )
+    held_bytes: Size = Field(
+        default=8 * MiB, description="Bytes of updates that one room keeps while they wait for earlier ones."
+    )
+    presence_ids: Count = Field(default=10_000, description="Number of client ids that one room keeps presence for.")
+    presence_seconds: Annotated[float, Field(gt=15, allow_inf_nan=False)] = Field(
+        default=30.0,
+        description="Time after which presence that was not renewed is forgotten; editors renew every 15 s.",
+    )
+
+
+class LimitSettings(Section):
+    """What clients may ask of the server."""
+
+    connections: Count = Field(default=10_000, description="Number of clients that may be connected.")
+    connections_per_room: Count = Field(default=1_000, description="Number of clients that may be in one room.")
+    message_bytes: Size = Field(
+        default=16 * MiB, description="Largest message taken from a client, in bytes; more closes it."
+    )
+    outbox_bytes: Size = Field(
+        default=1 * MiB,
+        description="Bytes that may wait for a slow client; past it the client is owed one merged update instead.",
+    )
+    stalled_seconds: Seconds = Field(
+        default=30.0, description="Time after which a client that takes no bytes is cut off."
+    )
+    waiting_bytes: Size = Field(default=1 * MiB, description="Bytes kept from a client while its room is opening.")
+    waiting_messages: Count = Field(
+        default=1_000, description="Number of messages kept from a client while its room is opening."
+    )
+    hold_seconds: Seconds = Field(
+        default=12.0, description="Time for which a refused client that came back at once is held before it is closed."
+    )
+    awareness_bytes: Size = Field(default=64 * KiB, description="Largest presence state of one client id, in bytes.")
+
+
+class LivenessSettings(Section):
+    """How a client that has gone is told from one that is quiet."""
+
+    keepalive_seconds: Seconds = Field(
+        default=20.0,
+        lt=30,
+        description="Time after which a client that heard nothing hears something; clients give up at 30.",
+    )
+    probe_seconds: Seconds = Field(
+        default=15.0, description="Time after which a client that said nothing is asked to answer."
+    )
+    silent_seconds: Seconds = Field(default=42.0, description="Time after which a client that said nothing is cut off.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.silent_seconds <= 2 * self.probe_seconds:
+            raise ValueError(
+                f"{{silent_seconds}} ({self.silent_seconds:g}) must be more than twice {{probe_seconds}} "
+                f"({self.probe_seconds:g}), so that one lost answer cuts nobody off: raise the first"
+            )
+        return self
+
+
+class LogSettings(Section):
+    """What is logged, and how it looks."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
+    )
+    format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+        default="auto",
+        description="How a line looks: `json`, `console` (for people), or `auto`: console on a terminal, else json.",
+    )
+
+
+class AuthSettings(Section):
+    """Reserved for access control, which comes in a later version."""
+
+    jwt_secret: SecretStr | None = Field(
+        default=None,
+        description="Reserved: key that will check tokens. This version cannot check tokens, so it does not serve "
+        "while this is set.",
+    )
+    jwt_issuer: str | None = Field(
+        default=None, description="Reserved: issuer that tokens will have to name; not read yet."
+    )

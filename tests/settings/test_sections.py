@@ -1,0 +1,71 @@
+"""The rules that values must keep, alone and together."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from collab.settings.sections import (
+    LimitSettings,
+    LivenessSettings,
+    LogSettings,
+    RoomSettings,
+    ServerSettings,
+    StoreSettings,
+)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        (ServerSettings, "port", -1),
+        (ServerSettings, "port", 65_536),
+        (ServerSettings, "host", ""),
+        (ServerSettings, "drain_seconds", float("nan")),
+        (ServerSettings, "drain_seconds", float("inf")),
+        (ServerSettings, "switch_interval_seconds", 0),
+        (ServerSettings, "certfile", "/no/such/file"),
+        (StoreSettings, "url", ""),
+        (StoreSettings, "checkpoint_rows", 0),
+        (StoreSettings, "journal_bytes", "0"),
+        (RoomSettings, "idle_count", -1),
+        (RoomSettings, "presence_seconds", 15),
+        (LimitSettings, "connections", 0),
+        (LimitSettings, "message_bytes", "-1"),
+        (LivenessSettings, "keepalive_seconds", 30),
+        (LogSettings, "level", "loud"),
+    ],
+)
+def test_refused(section, field, value):
+    with pytest.raises(ValidationError):
+        section(**{field: value})
+
+
+def test_no_idle_rooms_is_a_choice():
+    assert RoomSettings(idle_count=0).idle_count == 0
+
+
+def test_words_in_any_case():
+    assert LogSettings(level="DEBUG", format="Json") == LogSettings(level="debug", format="json")  # type: ignore[arg-type]
+
+
+def test_certificate_and_key_together(tmp_path):
+    file = tmp_path / "file.pem"
+    file.touch()
+    assert ServerSettings(certfile=file, keyfile=file).keyfile == file
+    for only in ("certfile", "keyfile"):
+        with pytest.raises(ValidationError, match="set both for TLS, or none"):
+            ServerSettings(**{only: file})
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "rule"),
+    [
+        (ServerSettings, {"shutdown_seconds": 3, "drain_seconds": 3}, "must be longer than"),
+        (StoreSettings, {"retry_seconds": 6}, "must not be less than"),
+        (LivenessSettings, {"probe_seconds": 21}, "must be more than twice"),
+    ],
+)
+def test_rules_over_several(section, values, rule):
+    with pytest.raises(ValidationError, match=rule):
+        section(**values)
