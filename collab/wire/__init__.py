@@ -1,0 +1,1 @@
+"""Bytes <-> messages. Nothing here does I/O, knows the time or imports asyncio."""

@@ -1,0 +1,369 @@
+"""Is this update fit for the document? Reads the structure of a Yjs update (v1) before yrs does.
+
+It answers two questions. Is it well-formed: every length within the data, nothing of length zero, no value nested so
+deep that a reader of it overflows its stack (`parse` raises `BadUpdate`)? And what does it cover and need: which
+structs, which deletions, and which earlier structs they refer to (`Extent`)? A document that lacks one of those cannot
+take the update in whole; `split` cuts out the part that it can.
+
+Source: yjs/src/utils/encoding.js (`writeClientsStructs`), structs/*.js, lib0/encoding.js (`writeAny`):
+
+    update  = varUint #clients • clients × (varUint #structs • varUint client • varUint clock • structs) • deletes
+    struct  = byte info • (0: GC | 10: Skip) varUint length
+            | byte info • [origin id if 0x80] • [right origin id if 0x40]
+              • if neither: (varUint 1 • varString root | varUint 0 • id) • [varString key if 0x20] • content
+    deletes = varUint #clients • clients × (varUint client • varUint #ranges • ranges × (varUint clock • varUint len))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import BadMessage, BadUpdate
+from .lib0 import expect_end, read_var_uint, var_uint
+
+MAX_DEPTH = 128
+"""How deep a JSON-like value may nest (serde_json's limit, too). Deeper ones overflow the stack of their readers."""
+
+MAX_CLOCK = 2**31 - 1
+"""No client writes more characters into one document; yrs counts clocks in 32 bits."""
+
+EMPTY = b"\x00\x00"
+"""The update that says nothing: no structs, no deletions."""
+
+GC, DELETED, JSON, BINARY, STRING, EMBED, FORMAT, TYPE, ANY, DOC, SKIP = range(11)
+_ORIGIN, _RIGHT_ORIGIN, _KEY = 0x80, 0x40, 0x20
+_XML_ELEMENT, _XML_HOOK, _XML_TEXT = 3, 5, 6
+
+Range = tuple[int, int, int]
+"""(client id, first clock, clock after the last)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What an update covers and needs.
+
+    Args:
+        structs: The runs of structs, in the order of the update; a Skip is a hole between two runs.
+        deletes: The ranges that it deletes.
+        needs: For each client that the structs refer to, the clock after the last struct that is referred to.
+    """
+
+    structs: tuple[Range, ...]
+    deletes: tuple[Range, ...]
+    needs: Mapping[int, int]
+
+    def missing(self, clocks: Mapping[int, int]) -> bool:
+        """Whether a document that has `clocks` (client id -> next clock) lacks something that this update builds on."""
+        reach: dict[int, int] = {}
+        for client, start, end in self.structs:
+            known = reach[client] if client in reach else clocks.get(client, 0)
+            if start > known:
+                return True
+            reach[client] = end if end > known else known
+        for client, clock in self.needs.items():
+            if clock > clocks.get(client, 0) and clock > reach.get(client, 0):
+                return True
+        for client, _, end in self.deletes:
+            if end > clocks.get(client, 0) and end > reach.get(client, 0):
+                return True
+        return False
+
+    def within(self, clocks: Mapping[int, int]) -> bool:
+        """The integration rule: whether every struct and delete range lies at or below `clocks`."""
+        return all(end <= clocks.get(client, 0) for client, _, end in self.structs) and all(
+            end <= clocks.get(client, 0) for client, _, end in self.deletes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Struct:
+    """One struct in its place: `data[at:to]` is its encoding, `refs` the ids it refers to."""
+
+    start: int
+    end: int
+    at: int
+    to: int
+    refs: tuple[tuple[int, int], ...]
+    skip: bool
+
+
+def parse(update: bytes) -> Extent:
+    """What `update` covers and needs.
+
+    Raises:
+        BadUpdate: It is not a well-formed update of the first version.
+    """
+    try:
+        return _parse(update, None)
+    except (IndexError, BadMessage) as error:
+        if isinstance(error, BadUpdate):
+            raise
+        raise BadUpdate(
+            f"not a Yjs update: {error if isinstance(error, BadMessage) else 'the data end early'}"
+        ) from None
+
+
+def parse_state_vector(state_vector: bytes) -> dict[int, int]:
+    """The clocks that a state vector names: client id -> next clock.
+
+    yrs makes room for as many clients as the first number announces, before it looks whether they are there.
+
+    Raises:
+        BadMessage: It is not a well-formed state vector.
+    """
+    clocks: dict[int, int] = {}
+    count, at = read_var_uint(state_vector, 0)
+    for _ in range(count):
+        client, at = read_var_uint(state_vector, at)
+        clock, at = read_var_uint(state_vector, at)
+        if clock > MAX_CLOCK:
+            raise BadMessage("a clock is out of range")
+        clocks[client] = clock
+    expect_end(state_vector, at)
+    return clocks
+
+
+def state_vector(clocks: Mapping[int, int]) -> bytes:
+    """The state vector that names `clocks`."""
+    out = bytearray(var_uint(len(clocks)))
+    for client, clock in clocks.items():
+        out += var_uint(client) + var_uint(clock)
+    return bytes(out)
+
+
+def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
+    """The part of a well-formed `update` that a document with `clocks` can take in now; `EMPTY` when there is none.
+
+    Structs are cut where they stand, byte for byte: each client's run up to the first struct that is out of order, is a
+    Skip, or refers to what is not there. Deletions are kept as far as their targets are there.
+    """
+    blocks: list[tuple[int, list[_Struct]]] = []
+    extent = _parse(update, blocks)
+    have = dict(clocks)
+    taken = [0] * len(blocks)
+    moved = True
+    while moved:  # a struct of one client may wait for one of another, which stands later in the update
+        moved = False
+        for number, (client, structs) in enumerate(blocks):
+            at = taken[number]
+            while at < len(structs):
+                struct = structs[at]
+                if struct.skip or struct.start > have.get(client, 0):
+                    break
+                if any(
+                    clock >= have.get(ref, 0) for ref, clock in struct.refs if (ref, clock) != (client, struct.start)
+                ):
+                    break
+                have[client] = max(have.get(client, 0), struct.end)
+                at += 1
+            if at != taken[number]:
+                taken[number] = at
+                moved = True
+    out = bytearray()
+    used = [(client, structs[:count]) for (client, structs), count in zip(blocks, taken, strict=True) if count]
+    out += var_uint(len(used))
+    for client, structs in used:
+        out += var_uint(len(structs)) + var_uint(client) + var_uint(structs[0].start)
+        out += update[structs[0].at : structs[-1].to]
+    deletes: dict[int, list[tuple[int, int]]] = {}
+    for client, start, end in extent.deletes:
+        end = min(end, have.get(client, 0))
+        if start < end:
+            deletes.setdefault(client, []).append((start, end - start))
+    out += var_uint(len(deletes))
+    for client, ranges in deletes.items():
+        out += var_uint(client) + var_uint(len(ranges))
+        for start, length in ranges:
+            out += var_uint(start) + var_uint(length)
+    return bytes(out)
+
+
+def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Extent:
+    """The walk over an update; every struct is also noted in `blocks` when that is wanted (it costs twice the time)."""
+    runs: list[Range] = []
+    deletes: list[Range] = []
+    needs: dict[int, int] = {}
+    clients, at = read_var_uint(data, 0)
+    for _ in range(clients):
+        count, at = read_var_uint(data, at)
+        client, at = read_var_uint(data, at)
+        clock, at = read_var_uint(data, at)
+        if not count:
+            raise BadUpdate("a client without structs")
+        begin = clock
+        structs: list[_Struct] = []
+        for _ in range(count):
+            first = at
+            info = data[at]
+            at += 1
+            kind = info & 31
+            refs: tuple[tuple[int, int], ...] = ()
+            if kind == GC or kind == SKIP:
+                length, at = read_var_uint(data, at)
+            else:
+                if info & 0xC0:
+                    if info & _ORIGIN:
+                        ref, at = read_var_uint(data, at)
+                        ref_clock, at = read_var_uint(data, at)
+                        if ref_clock >= needs.get(ref, 0):
+                            needs[ref] = ref_clock + 1
+                        refs = ((ref, ref_clock),)
+                    if info & _RIGHT_ORIGIN:
+                        ref, at = read_var_uint(data, at)
+                        ref_clock, at = read_var_uint(data, at)
+                        if ref_clock >= needs.get(ref, 0):
+                            needs[ref] = ref_clock + 1
+                        refs += ((ref, ref_clock),)
+                else:
+                    named, at = read_var_uint(data, at)
+                    if named == 1:
+                        at = _text(data, at)
+                    elif named == 0:
+                        ref, at = read_var_uint(data, at)
+                        ref_clock, at = read_var_uint(data, at)
+                        if ref_clock >= needs.get(ref, 0):
+                            needs[ref] = ref_clock + 1
+                        refs = ((ref, ref_clock),)
+                    else:
+                        raise BadUpdate("a parent is neither named nor an item")
+                    if info & _KEY:
+                        at = _text(data, at)
+                if kind == STRING:
+                    length, at = _string(data, at)
+                else:
+                    length, at = _content(kind, data, at)
+            if not length:
+                raise BadUpdate("a struct of length zero")
+            end = clock + length
+            if end > MAX_CLOCK:
+                raise BadUpdate("a clock is out of range")
+            if blocks is not None:
+                structs.append(_Struct(clock, end, first, at, refs, kind == SKIP))
+            if kind == SKIP:
+                if clock > begin:
+                    runs.append((client, begin, clock))
+                begin = end
+            clock = end
+        if clock > begin:
+            runs.append((client, begin, clock))
+        if blocks is not None:
+            blocks.append((client, structs))
+    clients, at = read_var_uint(data, at)
+    for _ in range(clients):
+        client, at = read_var_uint(data, at)
+        count, at = read_var_uint(data, at)
+        for _ in range(count):
+            clock, at = read_var_uint(data, at)
+            length, at = read_var_uint(data, at)
+            if clock + length > MAX_CLOCK:
+                raise BadUpdate("a deleted range is out of range")
+            if not length:
+                raise BadUpdate("a deleted range of length zero")
+            deletes.append((client, clock, clock + length))
+    if at != len(data):
+        raise BadUpdate(f"{len(data) - at} bytes follow the update")
+    return Extent(tuple(runs), tuple(deletes), needs)
+
+
+def _span(data: bytes, at: int) -> tuple[int, int]:
+    """Where the bytes of a var-length value begin and end."""
+    length, at = read_var_uint(data, at)
+    end = at + length
+    if end > len(data):
+        raise BadUpdate("a length is larger than the data")
+    return at, end
+
+
+def _text(data: bytes, at: int) -> int:
+    """Passes over a varString; returns the index after it."""
+    return _string(data, at)[1]
+
+
+def _string(data: bytes, at: int) -> tuple[int, int]:
+    """Passes over a varString; returns its length in UTF-16 code units, as Yjs counts, and the index after it."""
+    at, end = _span(data, at)
+    raw = data[at:end]
+    if raw.isascii():
+        return end - at, end
+    try:
+        return len(raw.decode().encode("utf-16-le")) // 2, end
+    except UnicodeDecodeError:
+        raise BadUpdate("a string is not UTF-8") from None
+
+
+def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
+    """Passes over the content of an item; returns its length in clocks and the index after it."""
+    match kind:
+        case 1:  # DELETED
+            return read_var_uint(data, at)
+        case 7:  # TYPE
+            type_ref, at = read_var_uint(data, at)
+            if type_ref in (_XML_ELEMENT, _XML_HOOK):
+                at = _text(data, at)
+            elif type_ref > _XML_TEXT:
+                raise BadUpdate(f"unknown shared type {type_ref}")
+            return 1, at
+        case 8:  # ANY
+            count, at = read_var_uint(data, at)
+            for _ in range(count):
+                at = _any(data, at)
+            return count, at
+        case 6:  # FORMAT
+            return 1, _text(data, _text(data, at))
+        case 5:  # EMBED
+            return 1, _text(data, at)
+        case 3:  # BINARY
+            return 1, _span(data, at)[1]
+        case 2:  # JSON
+            count, at = read_var_uint(data, at)
+            for _ in range(count):
+                at = _text(data, at)
+            return count, at
+        case 9:  # DOC
+            return 1, _any(data, _text(data, at))
+        case _:
+            raise BadUpdate(f"unknown content {kind}")
+
+
+def _any(data: bytes, at: int) -> int:
+    """Passes over one JSON-like value (lib0 `writeAny`) without recursion; returns the index after it."""
+    open_: list[tuple[int, bool]] = []  # for each value around this one: how many are still to come, and whether keyed
+    while True:
+        tag = data[at]
+        at += 1
+        match tag:
+            case 127 | 126 | 121 | 120:  # undefined, null, false, true
+                pass
+            case 125:  # varInt
+                start = at
+                while data[at] > 127:
+                    at += 1
+                at += 1
+                if at - start > 10:
+                    raise BadUpdate("a number is longer than ten bytes")
+            case 124:
+                at += 4
+            case 123 | 122:
+                at += 8
+            case 119:
+                at = _text(data, at)
+            case 116:
+                at = _span(data, at)[1]
+            case 118 | 117:  # object, array
+                count, at = read_var_uint(data, at)
+                if len(open_) >= MAX_DEPTH:
+                    raise BadUpdate(f"a value is nested more than {MAX_DEPTH} deep")
+                open_.append((count, tag == 118))
+            case _:
+                raise BadUpdate(f"unknown value {tag}")
+        while open_ and not open_[-1][0]:
+            open_.pop()
+        if at > len(data):
+            raise BadUpdate("the data end inside a value")
+        if not open_:
+            return at
+        left, keyed = open_[-1]
+        open_[-1] = (left - 1, keyed)
+        if keyed:
+            at = _text(data, at)

@@ -1,0 +1,81 @@
+"""The y-websocket dialect: `varUint type • payload`, one message per frame (docs/reference/protocol.md, part 2).
+
+Sources: y-websocket/src/y-websocket.js 2.1.0 to 3.1.0, y-protocols/{sync,awareness,auth}.js.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..errors import BadMessage
+from .lib0 import expect_end, read_var_bytes, read_var_string, read_var_uint, var_bytes, var_string
+from .messages import Awareness, Denied, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+
+NAME = "y-websocket"
+
+SYNC, AWARENESS, AUTH, QUERY_AWARENESS = range(4)
+STEP1, STEP2, UPDATE = range(3)
+PERMISSION_DENIED = 0
+
+NOTHING_NEW = Awareness(b"\x00")
+"""An awareness update about no one: a frame of three bytes that every client takes and that changes nothing."""
+
+
+def decode(frame: bytes) -> Message:
+    """The one message of a frame.
+
+    Raises:
+        BadMessage: The frame is empty, truncated, of an unknown type, or holds more than one message.
+    """
+    if not frame:
+        raise BadMessage("the frame is empty")
+    kind, at = read_var_uint(frame, 0)
+    match kind:
+        case 0:  # SYNC
+            step, at = read_var_uint(frame, at)
+            body, at = read_var_bytes(frame, at)
+            expect_end(frame, at)
+            match step:
+                case 2:
+                    return Update(body)
+                case 1:
+                    return SyncStep2(body)
+                case 0:
+                    return SyncStep1(body)
+                case _:
+                    raise BadMessage(f"unknown sync message {step}")
+        case 1:  # AWARENESS
+            body, at = read_var_bytes(frame, at)
+            expect_end(frame, at)
+            return Awareness(body)
+        case 2:  # AUTH
+            code, at = read_var_uint(frame, at)
+            if code != PERMISSION_DENIED:
+                raise BadMessage(f"unknown auth message {code}")
+            reason, at = read_var_string(frame, at)
+            expect_end(frame, at)
+            return Denied(reason)
+        case 3:  # QUERY_AWARENESS
+            expect_end(frame, at)
+            return QueryAwareness()
+        case _:
+            raise BadMessage(f"unknown message type {kind}")
+
+
+def encode(message: Message) -> bytes:
+    """The frame that says `message`."""
+    match message:
+        case Update(update):
+            return b"\x00\x02" + var_bytes(update)
+        case Awareness(update):
+            return b"\x01" + var_bytes(update)
+        case SyncStep1(state_vector):
+            return b"\x00\x00" + var_bytes(state_vector)
+        case SyncStep2(update):
+            return b"\x00\x01" + var_bytes(update)
+        case QueryAwareness():
+            return b"\x03"
+        case Denied(reason):
+            return b"\x02\x00" + var_string(reason)
+        case _:
+            assert_never(message)
