@@ -1,0 +1,97 @@
+"""Updates that build on something which is not here yet, and when to ask for it. Synchronous; no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .peers import Peer
+from .wire.vet import Extent
+
+ASK_SECONDS = 1.0
+"""How soon a peer is asked again for what the room lacks; doubled each time, up to `ASK_MAX_SECONDS`."""
+ASK_MAX_SECONDS = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Incoming:
+    """One vetted update on its way into the document."""
+
+    update: bytes
+    extent: Extent
+    sender: Peer | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """When a peer may be asked again, and how long to wait after that (seconds)."""
+
+    at: float
+    delay: float
+
+
+class Gaps:
+    """The updates of one room that wait for what they build on.
+
+    Past a limit the oldest is let go. Nothing is lost by it: its sender still has it, and is asked for all that the
+    room lacks. The same rule as for peers that lag behind, the other way round.
+
+    Args:
+        max_updates: How many may wait.
+        max_bytes: How many bytes these may have.
+
+    Attributes:
+        total: How many there have been since the room was opened.
+    """
+
+    def __init__(self, max_updates: int, max_bytes: int) -> None:
+        self.max_updates = max_updates
+        self.max_bytes = max_bytes
+        self.total = 0
+        self._held: deque[Incoming] = deque()
+        self._bytes = 0
+        self._asked: dict[Peer, _Asked] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, item: Incoming) -> None:
+        """Keep `item` until it fits."""
+        self.total += 1
+        self._held.append(item)
+        self._bytes += len(item.update)
+        while len(self._held) > self.max_updates or self._bytes > self.max_bytes:
+            self._bytes -= len(self._held.popleft().update)
+
+    def closed(self, clocks: Mapping[int, int]) -> list[Incoming]:
+        """The updates that fit a document with `clocks`, oldest first; they wait no longer."""
+        ready = [item for item in self._held if not item.extent.missing(clocks)]
+        if ready:
+            taken = set(map(id, ready))
+            self._held = deque(item for item in self._held if id(item) not in taken)
+            self._bytes = sum(len(item.update) for item in self._held)
+            for item in ready:
+                if item.sender is not None:
+                    self._asked.pop(item.sender, None)
+        return ready
+
+    def due(self, peer: Peer, now: float) -> bool:
+        """Whether to ask `peer` now. Not again and again: its answer may have the same gap."""
+        asked = self._asked.get(peer)
+        if asked is None:
+            self._asked[peer] = _Asked(now + ASK_SECONDS, ASK_SECONDS)
+            return True
+        if now < asked.at:
+            return False
+        asked.delay = min(2 * asked.delay, ASK_MAX_SECONDS)
+        asked.at = now + asked.delay
+        return True
+
+    def senders(self) -> set[Peer]:
+        """Whose updates wait."""
+        return {item.sender for item in self._held if item.sender is not None}
+
+    def forget(self, peer: Peer) -> None:
+        """`peer` is gone and cannot be asked; what it sent still waits."""
+        self._asked.pop(peer, None)
