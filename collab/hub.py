@@ -1,0 +1,393 @@
+"""Opens, finds, compacts and evicts rooms; owns the store and every background task.
+
+`async with Hub(settings) as hub:` opens the store, then the tasks; leaving closes them in reverse: the journals are
+flushed, the tasks end, the store closes. Rooms are opened single-flight: however many ask at once, the store is read
+once and all get the same room. A room that could not be loaded is never an empty room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from . import recovery
+from .compactor import Compactor
+from .errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany
+from .fence import Panic, fenced
+from .gaps import Incoming
+from .journal import GroupCommit, Journal
+from .log import Throttle, get_logger
+from .metrics import Metrics
+from .presence import Presence
+from .recovery import Loaded
+from .room import Panicked, RoomCore
+from .settings import Settings
+from .store import Store, open_store
+from .yroom import Room
+
+log = get_logger(__name__)
+
+BEAT_SECONDS = 1.0
+"""How often presence expires, liveness is looked at and missing updates are asked for again."""
+BUSY_SECONDS = 0.01
+"""How long a tick waits for an application that holds a transaction open."""
+DAMAGED_SECONDS = 10.0
+"""How long a damaged room is refused without another look at the store."""
+
+
+@dataclass(eq=False, slots=True)
+class Opened:
+    """A room in memory: its public face, its journal, and how many hold on to it."""
+
+    room: Room
+    journal: Journal
+    holders: int = 0
+    seats: int = 0
+    rest_bytes: int = 0
+    reloading: bool = False
+    gone: bool = False
+
+    @property
+    def core(self) -> RoomCore:
+        """The room's synchronous core."""
+        return self.room.core
+
+    @property
+    def clean(self) -> bool:
+        """Whether the store has all there is."""
+        return self.core.idle and not self.journal.lag and not self.reloading
+
+
+@dataclass(eq=False, slots=True)
+class _Opening:
+    """A room on its way into memory, and how many wait for it: each holds it from the moment that it is there."""
+
+    done: anyio.Event = field(default_factory=anyio.Event)
+    waiting: int = 0
+    opened: Opened | None = None
+    error: CollabError | None = None
+
+
+class Hub(anyio.AsyncContextManagerMixin):
+    """All rooms of one server.
+
+    Args:
+        settings: All settings.
+        metrics: Where things are counted.
+        store: Another store than the one the settings name.
+
+    Attributes:
+        beats: Called with the monotonic time once a second.
+        floods: Logs what hostile clients could repeat for ever.
+        draining: Set once the server shuts down: no room is opened any more.
+    """
+
+    def __init__(self, settings: Settings, *, metrics: Metrics | None = None, store: Store | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics() if metrics is None else metrics
+        self.store = open_store(settings.store.url) if store is None else store
+        self.commits = GroupCommit(self.store, settings.store, self.metrics)
+        self.compactor = Compactor(self.store, settings.store, self.metrics)
+        self.commits.landed = self.compactor.look_at
+        self.beats: set[Callable[[float], None]] = set()
+        self.draining = False
+        self.floods = Throttle(log)
+        self._rooms: dict[str, Opened] = {}
+        self._opening: dict[str, _Opening] = {}
+        self._idle: OrderedDict[str, Opened] = OrderedDict()  # least recently used first
+        self._idle_bytes = 0
+        self._evicting = False
+        self._damaged: dict[str, tuple[float, DamagedRoom]] = {}
+        self._tasks: TaskGroup
+        self._loop: asyncio.AbstractEventLoop
+        self._watch()
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self._loop = asyncio.get_running_loop()
+        async with self.store, anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self.commits.run)
+            self._tasks.start_soon(self._beat)
+            self._tasks.start_soon(self.compactor.run)
+            try:
+                yield self
+            finally:
+                self.draining = True
+                with anyio.CancelScope(shield=True):
+                    await self.flush()
+                for opened in self._rooms.values():
+                    opened.core.close()
+                self.floods.flush(everything=True)
+                self._tasks.cancel_scope.cancel()
+
+    def start_soon(self, call: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Run `call(*args)` in the background, until it ends or the hub closes."""
+        self._tasks.start_soon(call, *args)
+
+    # ------------------------------------------------------------------ opening and finding
+
+    def find(self, name: str) -> Opened | None:
+        """The room, if it is in memory. No task switch: what is found cannot go away before it is held (`hold`)."""
+        return self._rooms.get(name)
+
+    async def open(self, name: str) -> Opened:
+        """The room, loaded from the store when it has to be, and held (`release` lets it go again).
+
+        Raises:
+            DamagedRoom: What is stored cannot be trusted.
+            Unavailable: The store does not answer.
+            TooMany: There are too many rooms already.
+            Draining: The server shuts down.
+        """
+        opened = self._rooms.get(name)
+        if opened is not None:
+            self.hold(opened)
+            return opened
+        if self.draining:
+            raise Draining
+        opening = self._opening.get(name)
+        if opening is None:
+            self._check_room_for_one_more()
+            opening = self._opening[name] = _Opening()
+            self._tasks.start_soon(self._load, name, opening)
+        opening.waiting += 1
+        try:
+            await opening.done.wait()
+        except BaseException:  # whoever waited was cancelled
+            opening.waiting -= 1
+            if opening.opened is not None:
+                self.release(opening.opened)
+            raise
+        if opening.opened is None:
+            raise opening.error or Draining()
+        return opening.opened
+
+    @asynccontextmanager
+    async def room(self, name: str) -> AsyncGenerator[Room]:
+        """The room, for an application that wants to read or edit its document, or to serve a channel of its own.
+
+            async with hub.room("notes") as room:
+                room.ydoc["title"] = Text("Notes")
+
+        Raises what `open` raises.
+        """
+        opened = await self.open(name)
+        try:
+            yield opened.room
+        finally:
+            self.release(opened)
+
+    def _check_room_for_one_more(self) -> None:
+        limit = self.settings.rooms.max_open
+        if len(self._rooms) - len(self._idle) + len(self._opening) >= limit:
+            raise TooMany("open rooms", limit)
+
+    async def _load(self, name: str, opening: _Opening) -> None:
+        started = time.perf_counter()
+        try:
+            loaded = await self._read(name)
+            opening.opened = self._admit(name, loaded, opening.waiting)
+            self.metrics.rooms_opened.inc()
+            self.metrics.open_seconds.observe(time.perf_counter() - started)
+        except CollabError as error:
+            opening.error = error
+            self.metrics.count_error(error)
+            log.warning("room not opened", room=name, error=str(error))
+        finally:
+            del self._opening[name]
+            opening.done.set()
+
+    async def _read(self, name: str) -> Loaded:
+        known = self._damaged.get(name)
+        if known is not None and time.monotonic() - known[0] < DAMAGED_SECONDS:
+            raise known[1]
+        try:
+            stored = await self.store.load(name)
+            loaded = await recovery.build(name, stored)
+        except DamagedRoom as error:
+            self._damaged[name] = (time.monotonic(), error)
+            raise
+        self._damaged.pop(name, None)
+        if loaded.poison:
+            log.error("poison rows left out", room=name, rows=list(loaded.poison))
+        return loaded
+
+    def _admit(self, name: str, loaded: Loaded, holders: int) -> Opened:
+        limits, rooms = self.settings.limits, self.settings.rooms
+        core = RoomCore(
+            name,
+            loaded.doc,
+            presence=Presence(
+                forget_seconds=rooms.presence_seconds, max_bytes=limits.awareness_bytes, max_ids=rooms.presence_ids
+            ),
+            held_updates=rooms.held_updates,
+            held_bytes=rooms.held_bytes,
+        )
+        core.bytes = loaded.bytes
+        journal = Journal(core, self.commits, self.settings.store.journal_bytes)
+        journal.log_rows, journal.log_bytes = loaded.rows, loaded.log_bytes
+        core.join(journal)
+        self.compactor.look_at(journal)
+        opened = Opened(Room.around(core, self.metrics), journal, holders)
+        core.wake = lambda: self._soon(opened)
+        self._rooms[name] = opened
+        if not holders:
+            self._rest(opened)
+        return opened
+
+    # ------------------------------------------------------------------ holding and letting go
+
+    def hold(self, opened: Opened) -> None:
+        """Somebody needs `opened`: it stays in memory until as many `release`."""
+        opened.holders += 1
+        if self._idle.pop(opened.core.name, None) is not None:
+            self._idle_bytes -= opened.rest_bytes
+
+    def release(self, opened: Opened) -> None:
+        """One holder less. A room that nobody holds is kept warm for a while."""
+        opened.holders -= 1
+        if not opened.holders and not opened.gone:
+            self._rest(opened)
+            self._trim()
+
+    def _rest(self, opened: Opened) -> None:
+        self._idle[opened.core.name] = opened
+        opened.rest_bytes = opened.core.bytes  # it may still grow, by what its clients left behind
+        self._idle_bytes += opened.rest_bytes
+
+    def _trim(self) -> None:
+        if self._over() and not self._evicting:
+            self._evicting = True
+            self._tasks.start_soon(self._evict)
+
+    def _over(self) -> bool:
+        rooms = self.settings.rooms
+        return len(self._idle) > rooms.idle_count or self._idle_bytes > rooms.idle_bytes
+
+    async def _evict(self) -> None:
+        """Let go of the rooms that were idle for longest, each only once the store has all of it."""
+        try:
+            while self._over() and self._idle:
+                name, opened = next(iter(self._idle.items()))
+                if not opened.clean:
+                    await anyio.sleep(BUSY_SECONDS)  # its last tick may still be ahead, and then its commit
+                    await opened.journal.flushed()
+                    continue
+                del self._idle[name], self._rooms[name]
+                self._idle_bytes -= opened.rest_bytes
+                opened.core.close()
+                self.metrics.rooms_closed.inc()
+        finally:
+            self._evicting = False
+
+    async def flush(self) -> None:
+        """Returns when the store has all that any room took in; waits while the store is down."""
+        for opened in list(self._rooms.values()):
+            while not opened.clean:
+                await anyio.sleep(BUSY_SECONDS)  # its last tick may still be ahead, and then its commit
+                await opened.journal.flushed()
+
+    # ------------------------------------------------------------------ the tick
+
+    def _soon(self, opened: Opened) -> None:
+        self._loop.call_soon(self._tick, opened)  # after all that this turn of the loop has read
+
+    def _tick(self, opened: Opened) -> None:
+        if opened.reloading:
+            return
+        core, metrics = opened.core, self.metrics
+        gaps_before = core.gaps.total
+        started = time.perf_counter()
+        try:
+            ticks = core.collect(time.monotonic(), time.time())
+            if ticks is None:
+                self._loop.call_later(BUSY_SECONDS, self._tick, opened)
+                return
+            applied = time.perf_counter()
+            core.tell(ticks)
+        except Panic as panic:
+            self.reload(opened, panic)
+            return
+        if ticks:
+            metrics.apply_seconds.observe(applied - started)
+            metrics.broadcast_seconds.observe(time.perf_counter() - applied)
+        if core.gaps.total != gaps_before:
+            metrics.gaps.inc(core.gaps.total - gaps_before)
+
+    def reload(self, opened: Opened, panic: Panic) -> None:
+        """yrs panicked in this room: read it anew from the store, and find out whose update did it."""
+        self.metrics.panics.inc()
+        log.error("document panicked", room=opened.core.name, cause=panic.cause)
+        if not opened.reloading:
+            opened.reloading = True
+            self._tasks.start_soon(self._reload, opened, panic.updates if isinstance(panic, Panicked) else [])
+
+    async def _reload(self, opened: Opened, suspects: list[Incoming]) -> None:
+        core = opened.core
+        try:
+            await opened.journal.flushed()
+            loaded = await self._read(core.name)
+            innocent: list[Incoming] = []
+            for suspect in suspects:
+                try:
+                    scratch = (await self._read(core.name)).doc
+                    for update in [*innocent, suspect]:
+                        fenced(scratch.apply_update, update.update)
+                    fenced(scratch.get_update)
+                except Panic:
+                    if suspect.sender is not None:
+                        suspect.sender.refuse(BadUpdate("the document does not survive this update"))
+                else:
+                    innocent.append(suspect)
+            core.replace(loaded.doc)
+            core.requeue(innocent)
+            log.info("room reloaded", room=core.name, suspects=len(suspects), innocent=len(innocent))
+        except CollabError as error:
+            log.error("room not reloaded", room=core.name, error=str(error))
+            for peer in tuple(core.peers):
+                peer.refuse(error)
+            opened.gone = True
+            self._rooms.pop(core.name, None)
+            if self._idle.pop(core.name, None) is not None:
+                self._idle_bytes -= opened.rest_bytes
+        finally:
+            opened.reloading = False
+        for peer in tuple(core.peers):
+            peer.ask(core.state_vector())
+        self._tick(opened)
+
+    # ------------------------------------------------------------------ in the background
+
+    async def _beat(self) -> None:
+        while True:
+            due = time.monotonic() + BEAT_SECONDS
+            await anyio.sleep(BEAT_SECONDS)
+            now = time.monotonic()
+            self.metrics.loop_stall_seconds.observe(max(0.0, now - due))
+            for opened in list(self._rooms.values()):
+                if opened.holders:
+                    opened.core.beat(now)
+            for beat in tuple(self.beats):
+                beat(now)
+            self.floods.flush()
+
+    def _watch(self) -> None:
+        """Let the metrics read what is counted here anyway."""
+        metrics, rooms, commits = self.metrics, self._rooms, self.commits
+        metrics.rooms["open"].set_function(lambda: len(rooms) - len(self._idle))
+        metrics.rooms["idle"].set_function(lambda: len(self._idle))
+        metrics.held_updates.set_function(lambda: sum(len(opened.core.gaps) for opened in rooms.values()))
+        metrics.presence_ids.set_function(lambda: sum(len(opened.core.presence.ids()) for opened in rooms.values()))
+        metrics.journal_lag_updates.set_function(lambda: sum(journal.lag for journal in commits.lagging))
+        metrics.journal_lag_bytes.set_function(lambda: sum(journal.lag_bytes for journal in commits.lagging))
+        metrics.journals_behind.set_function(lambda: sum(journal.behind for journal in commits.lagging))
+        metrics.store_up.set_function(lambda: commits.store_up)
+        metrics.draining.set_function(lambda: self.draining)
