@@ -1,0 +1,194 @@
+"""`collab doctor`: every setting, where it came from, and what is wrong with it or with the place it describes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import CollabError
+from ..settings import Effective, Problem, Settings, load_settings, survey
+from ..store import Store, open_store
+from .app import AsJson, Certfile, Host, Keyfile, Port, StoreURL, app, console, print_json, store_file
+
+SPARE_FILES = 64  # the store, the log, the listening socket and so on
+SOON_DAYS = 14
+
+
+@app.command()
+def doctor(
+    host: Host = None,
+    port: Port = None,
+    store: StoreURL = None,
+    certfile: Certfile = None,
+    keyfile: Keyfile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every setting, its source and what is wrong. Exits with 0: fine, 1: something is wrong, 2: a setting is."""
+    overrides: dict[str, dict[str, object]] = {
+        "server": {"host": host, "port": port, "certfile": certfile, "keyfile": keyfile},
+        "store": {"url": store},
+    }
+    settings, problems = survey(overrides)
+    wrong_settings = bool(problems)
+    if not wrong_settings:
+        problems = list(look_around(load_settings(overrides)))
+    if as_json:
+        lines = [{"name": problem.name, "problem": problem.sentence} for problem in problems]
+        print_json({"ok": not problems, "settings": [row._asdict() for row in settings], "problems": lines})
+    else:
+        _print(settings, problems)
+    raise typer.Exit(2 if wrong_settings else 1 if problems else 0)
+
+
+def _print(settings: list[Effective], problems: list[Problem]) -> None:
+    wrong = {problem.name for problem in problems}
+    table = Table("", "setting", "value", "from")
+    for row in settings:
+        mark = Text("wrong", "red") if row.name in wrong or row.name.partition(".")[0] in wrong else Text("")
+        table.add_row(mark, row.name, Text(row.value), Text(row.source, "dim" if row.source == "default" else ""))
+    screen = console()
+    screen.print(table)
+    for problem in problems:
+        screen.print(Text(problem.sentence, "red"), soft_wrap=True)
+    if not problems:
+        screen.print("Nothing is wrong.", style="green")
+
+
+def look_around(settings: Settings) -> Iterator[Problem]:
+    """What would go wrong with settings that are right in themselves.
+
+    Looking makes no file; a store that is there is opened, which brings an older one up to date as serving would.
+    """
+    yield from _store(settings)
+    yield from _port(settings)
+    yield from _certificate(settings)
+    yield from _files(settings)
+    if settings.auth.jwt_secret is not None:
+        source = settings.source("auth.jwt_secret")
+        sentence = f"{source} is set, but this version cannot check tokens, so it does not serve: unset it"
+        yield Problem("auth.jwt_secret", sentence)
+
+
+def _store(settings: Settings) -> Iterator[Problem]:
+    name = _advise(settings, "store.url")
+    try:
+        store = open_store(settings.store.url)
+        path = store_file(store)
+        if path is not None and not path.exists():
+            # Opening would make it, and looking must not leave anything behind.
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+                yield Problem("store.url", f"{name}: {path} cannot be made: this user may not write to {folder}")
+            return
+        asyncio.run(_open(store))
+    except CollabError as error:
+        sentence = str(error)
+        yield Problem("store.url", sentence if sentence.startswith("COLLAB_") else f"{name}: {sentence}")
+
+
+async def _open(store: Store) -> None:
+    async with store:
+        await store.check()
+
+
+def _advise(settings: Settings, name: str) -> str:
+    """How to call a setting in a sentence: as it was given, else by its variable."""
+    source = settings.source(name)
+    return source if source != "default" else f"COLLAB_{name.replace('.', '__').upper()}"
+
+
+def _port(settings: Settings) -> Iterator[Problem]:
+    host, port = settings.server.host, settings.server.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        sentence = f"{_advise(settings, 'server.host')} is {host!r}, which is no address here: {error.strerror}"
+        yield Problem("server.host", sentence)
+        return
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            name = "server.host" if error.errno == errno.EADDRNOTAVAIL else "server.port"
+            reason = {
+                errno.EADDRINUSE: "another process listens there; stop it or choose another port",
+                errno.EACCES: "this user may not; choose a port from 1024 up",
+                errno.EADDRNOTAVAIL: "this machine has no such address",
+            }.get(error.errno or 0, str(error.strerror))
+            yield Problem(name, f"{_advise(settings, name)}: cannot listen on {host} port {port}: {reason}")
+
+
+def _files(settings: Settings) -> Iterator[Problem]:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # `serve` raises its own limit up to this one
+    needed = settings.limits.connections + SPARE_FILES
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        setting = _advise(settings, "limits.connections")
+        yield Problem(
+            "limits.connections",
+            f"{setting} is {settings.limits.connections}, but this process may open only {limit} files: "
+            f"raise that (ulimit -Hn {needed}), or lower the setting",
+        )
+
+
+def _certificate(settings: Settings) -> Iterator[Problem]:
+    certfile, keyfile = settings.server.certfile, settings.server.keyfile
+    if certfile is None or keyfile is None:
+        return
+    name = _advise(settings, "server.certfile")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        server.load_cert_chain(certfile, keyfile, password=_no_password)
+        expires = _expiry(server, certfile)
+    except ssl.SSLCertVerificationError as error:
+        yield Problem("server.certfile", f"{name}: {certfile} is of no use: {error.verify_message}; renew it")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or error
+        yield Problem("server.certfile", f"{name}: {certfile} and {keyfile} cannot be used together: {reason}")
+    else:
+        days = (expires - time.time()) / 86_400
+        if days < SOON_DAYS:
+            yield Problem("server.certfile", f"{name}: {certfile} expires in {days:.0f} days; renew it")
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and the server cannot ask for its password")
+
+
+def _expiry(server: ssl.SSLContext, certfile: Path) -> float:
+    """When the certificate expires, in seconds since the epoch, found by a handshake in memory that trusts only it.
+
+    Raises:
+        ssl.SSLCertVerificationError: It has expired, or is not valid yet.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(certfile)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)
+    while True:
+        try:
+            asking.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            try:
+                answering.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    certificate = asking.getpeercert()
+    assert certificate is not None
+    return ssl.cert_time_to_seconds(str(certificate["notAfter"]))

@@ -1,0 +1,1 @@
+"""What stands in a document, for people and programs that do not speak Yjs."""

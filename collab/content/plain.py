@@ -1,0 +1,61 @@
+"""A document as JSON values.
+
+A loaded document knows the names of its roots, not their types: any client may look at a root as any type. Here each is
+read as the type that its parts fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
+
+from ..fence import fenced
+
+JSON = Any
+"""None, bool, int, float, str, list, dict with str keys."""
+
+
+def to_json(doc: Doc[Any]) -> dict[str, JSON]:
+    """Every root of `doc` by name: a text as a string, XML as its markup, maps and arrays as JSON; None when empty.
+
+    Integers stay integers. Bytes, which JSON has no word for, become their hexadecimal digits.
+
+    Raises:
+        Panic: The document library could not read it.
+    """
+    return {name: fenced(_root, doc, name) for name in sorted(doc.keys())}
+
+
+def _root(doc: Doc[Any], name: str) -> JSON:
+    keyed = doc.get(name, type=Map)
+    if len(keyed):
+        return _plain(keyed)
+    fragment = doc.get(name, type=XmlFragment)
+    if len(fragment.children):
+        return str(fragment)
+    text = str(doc.get(name, type=Text))
+    if text:
+        return text
+    return _plain(doc.get(name, type=Array)) or None
+
+
+def _plain(value: Any) -> JSON:
+    match value:
+        case bool() | None | str() | int():
+            return value
+        case float():
+            # Every number of JavaScript is a double, and comes out of yrs as one: 3 would turn into 3.0.
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case bytes() | bytearray():
+            return bytes(value).hex()
+        case Text() | XmlFragment() | XmlElement() | XmlText():
+            return str(value)
+        case Map() | dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case Array() | list() | tuple():
+            return [_plain(item) for item in value]
+        case Doc():
+            return {"guid": value.guid}
+        case _:
+            return str(value)

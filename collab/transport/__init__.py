@@ -1,0 +1,56 @@
+"""One WebSocket, whatever carries it. A connection is written against these two promises and knows nothing else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Receiver(Protocol):
+    """Who is told what comes in over a socket. Nothing here may raise, block or take long."""
+
+    def received(self, frame: bytes | str) -> None:
+        """One whole message came, text or binary, of at most the size that the socket lets through."""
+
+    def too_large(self, size: int) -> None:
+        """A message grew past the limit (`size` bytes so far) and was thrown away."""
+
+    def drained(self) -> None:
+        """The socket wrote what it had; it can take more."""
+
+    def closed(self, code: int) -> None:
+        """The socket is gone. Told once, last of all."""
+
+
+class Socket(Protocol):
+    """What a connection can do with its socket. Every call returns at once and never raises.
+
+    Nothing is promised about when a frame arrives, or whether it does: only that frames keep their order.
+    """
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were accepted and are not yet handed to the network."""
+
+    @property
+    def written(self) -> int:
+        """Bytes that were handed to the network since the socket opened: it stands still when the client takes none."""
+
+    def send(self, frame: bytes) -> None:
+        """Send one binary message; ignored after `close`."""
+
+    def pause(self) -> None:
+        """Take no more from the network until `resume`; a message or two may still come."""
+
+    def resume(self) -> None:
+        """Go on reading."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye after what was sent (RFC 6455, 7.1.2); `reason` is cut to the 123 bytes that fit."""
+
+    def abort(self) -> None:
+        """Cut the connection without a goodbye; what was not written is lost."""
+
+
+def fitting_reason(reason: str) -> str:
+    """`reason`, cut so that a close frame holds it: 123 bytes of UTF-8 (RFC 6455, 5.5)."""
+    return reason.encode()[:123].decode(errors="ignore")

@@ -1,0 +1,125 @@
+"""A WebSocket over plain ASGI: works on every ASGI server, and over HTTP/2."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+
+from . import Receiver, fitting_reason, insides
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+GOODBYE_SECONDS = 5.0
+"""How long a client has to answer a close frame before the connection is cut."""
+
+
+class AsgiSocket:
+    """One accepted WebSocket.
+
+    `send` puts a frame into a queue that one task writes, so the order is kept and nobody waits; the ASGI server's own
+    `send` waits until the network takes the bytes, so the queue is what the client has not taken.
+
+    Args:
+        receive, send: As the ASGI server gave them.
+        message_bytes: The largest message that is let through.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, message_bytes: int) -> None:
+        self.buffered = 0
+        self.written = 0
+        self._receive = receive
+        self._send = send
+        self._limit = message_bytes
+        self._frames: deque[bytes] = deque()
+        self._work = anyio.Event()
+        self._reading: anyio.Event | None = None
+        self._goodbye: tuple[int, str] | None = None
+        self._scope = anyio.CancelScope()
+
+    def send(self, frame: bytes) -> None:
+        if self._goodbye is None:
+            self._frames.append(frame)
+            self.buffered += len(frame)
+            self._work.set()
+
+    def pause(self) -> None:
+        if self._reading is None:
+            self._reading = anyio.Event()
+
+    def resume(self) -> None:
+        if self._reading is not None:
+            self._reading.set()
+            self._reading = None
+
+    def close(self, code: int, reason: str) -> None:
+        if self._goodbye is None:
+            self._goodbye = code, fitting_reason(reason)
+            self._work.set()
+            self.resume()  # so that the client's goodbye is heard
+
+    def abort(self) -> None:
+        transport = insides.tcp_transport(self._send)
+        if transport is not None:
+            transport.abort()
+        self._goodbye = self._goodbye or (1006, "")
+        self._scope.cancel()
+
+    async def run(self, receiver: Receiver) -> None:
+        """Serve the socket until it is gone; `receiver` is told what happens."""
+        stream = insides.stream(self._send)
+        if stream is not None:
+            stream.buffer = insides.BoundedBuffer(self._limit, receiver.too_large)
+        code = 1006
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write, receiver)
+                    code = await self._read(receiver)
+                    tasks.cancel_scope.cancel()
+        finally:
+            receiver.closed(code)
+
+    async def _read(self, receiver: Receiver) -> int:
+        while True:
+            if self._reading is not None:
+                await self._reading.wait()
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return int(message.get("code") or 1005)
+            frame = message.get("bytes")
+            if frame is None:
+                frame = message.get("text") or ""
+            if len(frame) > self._limit:
+                receiver.too_large(len(frame))
+            else:
+                receiver.received(frame)
+
+    async def _write(self, receiver: Receiver) -> None:
+        while True:
+            await self._work.wait()
+            self._work = anyio.Event()
+            while self._frames:
+                frame = self._frames.popleft()
+                try:
+                    await self._send({"type": "websocket.send", "bytes": frame})
+                except Exception:  # the client is gone: the reading side hears of it too, and says so
+                    self._frames.clear()
+                self.buffered -= len(frame)
+                self.written += len(frame)
+            self.buffered = 0
+            if self._goodbye is not None:
+                break
+            receiver.drained()
+        code, reason = self._goodbye
+        with anyio.move_on_after(GOODBYE_SECONDS):
+            try:
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            except Exception:  # it has gone first
+                return
+            await anyio.sleep_forever()  # until the reading side hears the client's goodbye
+        self.abort()

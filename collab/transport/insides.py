@@ -1,0 +1,63 @@
+"""What is known of hypercorn's insides, in one place. Each answer may be None: then there is another ASGI server.
+
+The `send` that hypercorn 0.18 gives to an app is a method of its `WSStream`, whose own `send` is one of the
+`H11Protocol`, whose own is one of the `TCPServer`, which holds the asyncio transport. A wrapped `send` hides all that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
+
+
+def stream(send: Callable[..., Any]) -> WSStream | None:
+    """The WebSocket stream behind an ASGI `send`."""
+    owner = getattr(send, "__self__", None)
+    return owner if isinstance(owner, WSStream) else None
+
+
+def tcp_transport(send: Callable[..., Any]) -> asyncio.Transport | None:
+    """The TCP (or TLS) transport under an ASGI `send`, if nobody else shares it, as over HTTP/2."""
+    owner: Any = stream(send)
+    for _ in range(2):
+        owner = getattr(getattr(owner, "send", None), "__self__", None)
+    if not isinstance(owner, TCPServer):
+        return None
+    transport = owner.writer.transport
+    return transport if isinstance(transport, asyncio.Transport) else None
+
+
+class BoundedBuffer(WebsocketBuffer):
+    """Holds one message while its frames come in, up to a limit.
+
+    hypercorn's own closes with 1009 when it is full, which y-websocket answers by sending the same bytes again for
+    ever. This one lets go of the message, says so once, and swallows the rest of it.
+    """
+
+    def __init__(self, limit: int, too_large: Callable[[int], None]) -> None:
+        super().__init__(limit)
+        self._too_large = too_large
+        self._over = False
+
+    def extend(self, event: Any) -> None:
+        if self._over:
+            return
+        if self.length + len(event.data) > self.max_length:
+            self._over = True
+            self._too_large(self.length + len(event.data))
+            self.value, self.length = None, 0
+            return
+        super().extend(event)
+
+    def to_message(self) -> dict[str, Any]:
+        if self._over:
+            return {"type": "websocket.receive", "bytes": b"", "text": None}
+        return super().to_message()
+
+    def clear(self) -> None:
+        if not self._over:
+            super().clear()

@@ -1,0 +1,1 @@
+"""The ASGI app: WebSockets at every path, and a few HTTP routes."""

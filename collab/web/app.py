@@ -1,0 +1,124 @@
+"""The ASGI app. WebSockets are told apart first, before anything wraps them; HTTP goes to a few routes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from .. import __version__
+from ..errors import Draining
+from ..hub import Hub
+from ..log import get_logger
+from ..metrics import Metrics
+from ..settings import Settings
+from ..store import Store
+from ..transport.asgi import Message, Receive, Send
+from .health import Health
+from .sockets import Sockets
+
+log = get_logger(__name__)
+
+GOODBYE_SECONDS = 2.0
+"""How long clients have to go by themselves once all were told; then their sockets are cut."""
+
+
+class App(anyio.AsyncContextManagerMixin):
+    """An ASGI 3 app. `hub` is open while the lifespan runs."""
+
+    def __init__(self, settings: Settings, *, store: Store | None = None) -> None:
+        self.settings = settings
+        self.hub = Hub(settings, metrics=Metrics(version=__version__), store=store)
+        self.sockets = Sockets(self.hub)
+        self._running = False
+        self._http = Starlette(
+            routes=Health(self.hub).routes, exception_handlers={404: _not_found, Exception: self._failed}
+        )
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self.sockets.serve(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with self.hub:
+            self._running = True
+            try:
+                yield self
+            finally:
+                self._running = False
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The lifespan protocol: opens the hub, unless whoever runs this app has done so (`async with app:`)."""
+        await receive()  # lifespan.startup
+        async with AsyncExitStack() as stack:
+            if not self._running:
+                try:
+                    await stack.enter_async_context(self)
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown
+            await self.drain()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def drain(self) -> None:
+        """Send everybody away, spread over some seconds, and save all that they typed.
+
+        Clients have no jitter of their own: told at once, they would all come back at once, to the next instance.
+        """
+        if self.hub.draining:
+            return
+        self.hub.draining = True
+        connections = list(self.sockets.connections)
+        log.info("draining", connections=len(connections), seconds=self.settings.server.drain_seconds)
+        started = time.monotonic()
+        spread = self.settings.server.drain_seconds / max(len(connections), 1)
+        for number, connection in enumerate(connections):
+            ahead = started + number * spread - time.monotonic()
+            if ahead > 0.01:
+                await anyio.sleep(ahead)
+            connection.close(Draining())
+        with anyio.move_on_after(GOODBYE_SECONDS):
+            await self.sockets.gone()
+        stalled = list(self.sockets.connections)
+        for connection in stalled:
+            connection.socket.abort()
+        await self.hub.flush()
+        log.info("drained", stalled=len(stalled), seconds=round(time.monotonic() - started, 2))
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        self.hub.metrics.count_error(error)
+        log.error("request failed", path=request.url.path, exc_info=error)
+        return JSONResponse({"error": "something went wrong here; the log says what"}, status_code=500)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(
+        "This is a collab server. Editors connect here over WebSocket; see /health, /ready, /live and /metrics.\n",
+        status_code=404,
+    )
+
+
+def create_app(settings: Settings | None = None, *, store: Store | None = None, **overrides: Any) -> App:
+    """An ASGI app that serves rooms at every path.
+
+    Args:
+        settings: All settings; read from the environment when left out.
+        store: Another store than the one the settings name.
+
+    Raises:
+        SettingsError: A setting is wrong; the text says which, and what to change.
+    """
+    return App(Settings(**overrides) if settings is None else settings, store=store)

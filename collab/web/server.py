@@ -1,0 +1,104 @@
+"""From settings to a running process: hypercorn, signals, the order of a shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+
+import anyio
+from hypercorn.asyncio import serve as serve_asgi
+from hypercorn.config import Config
+
+from ..errors import SettingsError
+from ..log import get_logger
+from ..settings import Settings
+from ..store import Store
+from .app import App
+
+log = get_logger(__name__)
+
+HEADROOM = 2
+"""hypercorn's own message limit, as a multiple of ours: it acts only where ours could not be put in its place."""
+
+
+def run(settings: Settings, *, store: Store | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code of the process.
+
+    0 when everything was saved. When a shutdown does not come to its end in `shutdown_seconds` (a store that hangs),
+    the process ends by itself with code 1: nothing that was not committed was ever reported as saved.
+
+    Raises:
+        SettingsError: The store or the address cannot be used.
+        StoreLocked: Another process has the store.
+    """
+    sys.setswitchinterval(settings.server.switch_interval_seconds)
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the usual 1,024 would be the limit of connections
+    return anyio.run(_serve, settings, store, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: Settings, store: Store | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    failure: SettingsError | None = None
+    async with App(settings, store=store) as app:
+
+        async def shutdown() -> None:
+            await stop.wait()
+            _end_by_all_means(settings.server.shutdown_seconds)
+            # Here and not in the lifespan's shutdown: that comes after hypercorn has cut the connections, and from
+            # Python 3.12 on hypercorn waits for them to end by themselves first.
+            await app.drain()
+
+        try:
+            # A task of its own: hypercorn leaves the one it runs in marked as cancelled, which would end the hub early.
+            await asyncio.create_task(
+                serve_asgi(app, _config(settings), shutdown_trigger=shutdown, mode="asgi")  # type: ignore[arg-type]
+            )
+        except OSError as error:
+            where = f"{settings.server.host}:{settings.server.port}"
+            failure = SettingsError(
+                f"cannot listen on {where} ({error.strerror}); set COLLAB_SERVER__HOST or COLLAB_SERVER__PORT, or stop "
+                "what listens there"
+            )
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _end_by_all_means(seconds: float) -> None:
+    """Whatever hangs: in `seconds` the process is gone. A thread, since the event loop may be what hangs."""
+
+    def end() -> None:
+        log.error("shutdown timed out", seconds=seconds, consequence="edits that were not committed are lost here")
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _config(settings: Settings) -> Config:
+    server = settings.server
+    config = Config()
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    config.bind = [f"{host}:{server.port}"]
+    config.backlog = server.backlog
+    config.alpn_protocols = ["http/1.1"]  # browsers would else carry WebSockets over HTTP/2, past the fast path
+    if server.certfile is not None and server.keyfile is not None:
+        config.certfile, config.keyfile = str(server.certfile), str(server.keyfile)
+    config.websocket_max_message_size = HEADROOM * settings.limits.message_bytes
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.graceful_timeout = 1.0
+    config.keep_alive_timeout = 75.0
+    return config
