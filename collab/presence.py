@@ -23,12 +23,16 @@ TOMBSTONE_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _State:
-    """One client's state: `json` is None once it is gone, `owner` is the connection that introduced it."""
+    """One client's state: `json` is None once it is gone, `owner` is the connection that introduced it.
+
+    `gone` counts the connections that had come before it went: their echoes of it may still be on their way.
+    """
 
     clock: int
     json: str | None
     owner: object
     seen: float
+    gone: int = 0
 
 
 class Presence:
@@ -45,6 +49,13 @@ class Presence:
         self.max_bytes = max_bytes
         self.max_ids = max_ids
         self._states: dict[int, _State] = {}
+        self._came: dict[object, int] = {}
+        self._count = 0
+
+    def enter(self, owner: object) -> None:
+        """`owner` has come. What it says of somebody who went before that is no echo."""
+        self._count += 1
+        self._came[owner] = self._count
 
     def apply(self, update: bytes, owner: object, now: float) -> list[int]:
         """Take in an awareness update from `owner` (None is the server itself); returns the ids that really changed.
@@ -67,9 +78,9 @@ class Presence:
                 # out and says so with their own clock, which would blank them for everybody.
                 if known.owner is not owner or known.json is None or clock < known.clock:
                     continue
-                known.clock, known.json, known.seen = clock, None, now
-            elif clock > known.clock or (known.json is None and known.owner is None and clock == known.clock):
-                # The second half: a client that came back after its connection broke, with nothing new to say.
+                known.clock = clock
+                self._gone(known, now)
+            elif clock > known.clock or (clock == known.clock and self._is_back(known, owner)):
                 known.clock, known.json, known.owner, known.seen = clock, state, owner, now
             else:
                 continue
@@ -78,6 +89,7 @@ class Presence:
 
     def leave(self, owner: object, now: float) -> list[int]:
         """Remove all states that `owner` introduced; returns their ids."""
+        self._came.pop(owner, None)
         return self._remove((client for client, state in self._states.items() if state.owner is owner), now)
 
     def expire(self, now: float) -> list[int]:
@@ -99,9 +111,19 @@ class Presence:
     def _remove(self, clients: Iterable[int], now: float) -> list[int]:
         removed = [client for client in clients if self._states[client].json is not None]
         for client in removed:
-            state = self._states[client]
-            state.json, state.owner, state.seen = None, None, now
+            self._gone(self._states[client], now)
         return removed
+
+    def _gone(self, state: _State, now: float) -> None:
+        state.json, state.owner, state.seen, state.gone = None, None, now, self._count
+
+    def _is_back(self, state: _State, owner: object) -> bool:
+        """Whether a clock that is known already says that a client has come back, on a connection that is new.
+
+        An editor that reconnects announces itself with the clock it had. So does each echo of its last move, which
+        arrives after it has gone.
+        """
+        return state.json is None and self._came.get(owner, 0) > state.gone
 
     def ids(self) -> list[int]:
         """The ids of all who are here."""

@@ -90,6 +90,7 @@ class RoomCore:
     def join(self, peer: Peer) -> None:
         """From the next tick on `peer` is told what changes."""
         self.peers[peer] = None
+        self.presence.enter(peer)
 
     def leave(self, peer: Peer, now: float) -> None:
         """`peer` is told nothing more, its presence ends, and what it sent is still taken in."""

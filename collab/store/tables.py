@@ -51,6 +51,14 @@ class Known(NamedTuple):
     covers: int
 
 
+class _Plan(NamedTuple):
+    """The statements of a commit, each entry's number, and what is known of the rooms once it is done."""
+
+    statements: list[tuple[str, list[Any]]]
+    numbers: list[list[int]]
+    known: dict[str, Known]
+
+
 class Tables:
     """One open database.
 
@@ -83,13 +91,34 @@ class Tables:
 
     def append(self, calls: Sequence[Sequence[Entry]]) -> list[list[int]]:
         """Commit the entries of all calls in one transaction; returns each entry's sequence number."""
+        plan = self._plan(calls)
+        if len(plan.statements) == 1:  # a statement outside a transaction is one of its own
+            self._at("append.before_commit")
+            self._db.execute(*plan.statements[0])
+        else:
+            with self._db.atomic():
+                for sql, params in plan.statements:
+                    self._db.execute(sql, params)
+                self._at("append.before_commit")
+        self._at("append.after_commit")
+        self._known |= plan.known
+        return plan.numbers
+
+    def rehearse(self, room: str) -> None:
+        """Do what an `append` to the room would, and take it back: raises what that would raise."""
+        with contextlib.suppress(_Rehearsed), self._db.atomic():
+            for sql, params in self._plan([[Entry(room, b"", 0.0)]]).statements:
+                self._db.execute(sql, params)
+            raise _Rehearsed
+
+    def _plan(self, calls: Sequence[Sequence[Entry]]) -> _Plan:
         known = self._look_up({entry.room for call in calls for entry in call})
         heads = {name: room.seq for name, room in known.items()}
         fresh: list[Any] = []
         rows: list[Any] = []
-        answers = []
+        numbers = []
         for call in calls:
-            numbers = []
+            own = []
             for entry in call:
                 author = None if entry.author is None else entry.author.encode()
                 moment, kind, update = to_nanoseconds(entry.time), int(entry.kind), entry.update
@@ -100,22 +129,10 @@ class Tables:
                 heads[room.name] = seq = heads.get(room.name, 0) + 1
                 seal = row_seal(room.name.encode(), seq, room.epoch, author, moment, kind, update)
                 rows += (room.id, seq, room.epoch, entry.author, moment, kind, seal, update)
-                numbers.append(seq)
-            answers.append(numbers)
-        self._commit([*_inserts("rooms", _ROOM_COLUMNS, fresh), *_inserts("log", _LOG_COLUMNS, rows)])
-        for name, room in known.items():
-            self._known[name] = room._replace(seq=heads[name])
-        return answers
-
-    def rehearse(self, room: str) -> None:
-        """Go where an `append` to the room would, and take it back: raises what that would raise."""
-        known = self._read_rooms({room}).get(room)
-        if known is not None:
-            with contextlib.suppress(_Rehearsed), self._db.atomic():
-                blank = [known.id, known.seq + 1, known.epoch, None, 0, 0, 0, b""]
-                for sql, params in _inserts("log", _LOG_COLUMNS, blank):
-                    self._db.execute(sql, params)
-                raise _Rehearsed
+                own.append(seq)
+            numbers.append(own)
+        statements = [*_inserts("rooms", _ROOM_COLUMNS, fresh), *_inserts("log", _LOG_COLUMNS, rows)]
+        return _Plan(statements, numbers, {name: room._replace(seq=heads[name]) for name, room in known.items()})
 
     def some_rooms(self, without: set[str]) -> list[str]:
         """A few rooms, old and new ones."""
@@ -158,17 +175,6 @@ class Tables:
         """Commit something: the only proof that a commit is possible."""
         self._at("check.before_commit")
         self._db.execute("REPLACE INTO probe (id, time) VALUES (1, ?)", (time.time_ns(),))
-
-    def _commit(self, statements: list[tuple[str, Sequence[Any]]]) -> None:
-        if len(statements) == 1:  # a statement outside a transaction is one of its own
-            self._at("append.before_commit")
-            self._db.execute(*statements[0])
-        else:
-            with self._db.atomic():
-                for sql, params in statements:
-                    self._db.execute(sql, params)
-                self._at("append.before_commit")
-        self._at("append.after_commit")
 
     def _new_id(self) -> int:
         if not self._next_id:

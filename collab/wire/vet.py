@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from ..errors import BadMessage, BadUpdate
 from .lib0 import expect_end, read_var_uint, var_uint
@@ -31,7 +32,7 @@ MAX_CLOCK = 2**31 - 1
 EMPTY = b"\x00\x00"
 """The update that says nothing: no structs, no deletions."""
 
-GC, DELETED, JSON, BINARY, STRING, EMBED, FORMAT, TYPE, ANY, DOC, SKIP = range(11)
+GC, STRING, SKIP = 0, 4, 10
 _ORIGIN, _RIGHT_ORIGIN, _KEY = 0x80, 0x40, 0x20
 _XML_ELEMENT, _XML_HOOK, _XML_TEXT = 3, 5, 6
 
@@ -53,21 +54,29 @@ class Extent:
     deletes: tuple[Range, ...]
     needs: Mapping[int, int]
 
-    def missing(self, clocks: Mapping[int, int]) -> bool:
-        """Whether a document that has `clocks` (client id -> next clock) lacks something that this update builds on."""
+    def lacks(self, clocks: Mapping[int, int]) -> tuple[int, int] | None:
+        """What a document that has `clocks` (client id -> next clock) lacks of that which this update builds on.
+
+        Returns the first such thing as (client id, the clock that the document must have reached), None when it has
+        everything.
+        """
         reach: dict[int, int] = {}
         for client, start, end in self.structs:
             known = reach[client] if client in reach else clocks.get(client, 0)
             if start > known:
-                return True
+                return client, start
             reach[client] = end if end > known else known
         for client, clock in self.needs.items():
             if clock > clocks.get(client, 0) and clock > reach.get(client, 0):
-                return True
+                return client, clock
         for client, _, end in self.deletes:
             if end > clocks.get(client, 0) and end > reach.get(client, 0):
-                return True
-        return False
+                return client, end
+        return None
+
+    def missing(self, clocks: Mapping[int, int]) -> bool:
+        """Whether a document that has `clocks` lacks something that this update builds on."""
+        return self.lacks(clocks) is not None
 
     def within(self, clocks: Mapping[int, int]) -> bool:
         """The integration rule: whether every struct and delete range lies at or below `clocks`."""
@@ -142,24 +151,27 @@ def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
     extent = _parse(update, blocks)
     have = dict(clocks)
     taken = [0] * len(blocks)
-    moved = True
-    while moved:  # a struct of one client may wait for one of another, which stands later in the update
-        moved = False
-        for number, (client, structs) in enumerate(blocks):
-            at = taken[number]
-            while at < len(structs):
-                struct = structs[at]
-                if struct.skip or struct.start > have.get(client, 0):
-                    break
-                if any(
-                    clock >= have.get(ref, 0) for ref, clock in struct.refs if (ref, clock) != (client, struct.start)
-                ):
-                    break
-                have[client] = max(have.get(client, 0), struct.end)
-                at += 1
-            if at != taken[number]:
-                taken[number] = at
-                moved = True
+    # A struct of one client may wait for one of another, which stands later in the update. A block is looked at again
+    # only when the clock that it waits for is reached: whoever writes an update must not choose how long this takes.
+    waiting: dict[int, list[tuple[int, int]]] = {}
+    ready = list(range(len(blocks)))
+    while ready:
+        number = ready.pop()
+        client, structs = blocks[number]
+        known = have.get(client, 0)
+        while taken[number] < len(structs):
+            struct = structs[taken[number]]
+            if struct.skip or struct.start > known:
+                break
+            lacking = next(((clock, ref) for ref, clock in struct.refs if clock >= have.get(ref, 0)), None)
+            if lacking is not None:
+                heappush(waiting.setdefault(lacking[1], []), (lacking[0], number))
+                break
+            taken[number] += 1
+            have[client] = known = max(known, struct.end)
+        heap = waiting.get(client, [])
+        while heap and heap[0][0] < known:
+            ready.append(heappop(heap)[1])
     out = bytearray()
     used = [(client, structs[:count]) for (client, structs), count in zip(blocks, taken, strict=True) if count]
     out += var_uint(len(used))
@@ -184,6 +196,7 @@ def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Exten
     runs: list[Range] = []
     deletes: list[Range] = []
     needs: dict[int, int] = {}
+    seen: set[int] = set()
     clients, at = read_var_uint(data, 0)
     for _ in range(clients):
         count, at = read_var_uint(data, at)
@@ -191,6 +204,9 @@ def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Exten
         clock, at = read_var_uint(data, at)
         if not count:
             raise BadUpdate("a client without structs")
+        if client in seen:  # yrs reads on where Yjs begins anew
+            raise BadUpdate("a client comes twice")
+        seen.add(client)
         begin = clock
         structs: list[_Struct] = []
         for _ in range(count):
@@ -199,36 +215,28 @@ def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Exten
             at += 1
             kind = info & 31
             refs: tuple[tuple[int, int], ...] = ()
-            if kind == GC or kind == SKIP:
+            if info == GC or info == SKIP:
                 length, at = read_var_uint(data, at)
             else:
                 if info & 0xC0:
-                    if info & _ORIGIN:
-                        ref, at = read_var_uint(data, at)
-                        ref_clock, at = read_var_uint(data, at)
-                        if ref_clock >= needs.get(ref, 0):
-                            needs[ref] = ref_clock + 1
-                        refs = ((ref, ref_clock),)
-                    if info & _RIGHT_ORIGIN:
-                        ref, at = read_var_uint(data, at)
-                        ref_clock, at = read_var_uint(data, at)
-                        if ref_clock >= needs.get(ref, 0):
-                            needs[ref] = ref_clock + 1
-                        refs += ((ref, ref_clock),)
+                    ids = 2 if info & 0xC0 == 0xC0 else 1
                 else:
                     named, at = read_var_uint(data, at)
                     if named == 1:
                         at = _text(data, at)
-                    elif named == 0:
-                        ref, at = read_var_uint(data, at)
-                        ref_clock, at = read_var_uint(data, at)
-                        if ref_clock >= needs.get(ref, 0):
-                            needs[ref] = ref_clock + 1
-                        refs = ((ref, ref_clock),)
-                    else:
+                    elif named:
                         raise BadUpdate("a parent is neither named nor an item")
-                    if info & _KEY:
-                        at = _text(data, at)
+                    ids = 1 - named
+                for _ in range(ids):
+                    ref, at = read_var_uint(data, at)
+                    ref_clock, at = read_var_uint(data, at)
+                    if ref == client and ref_clock >= clock:
+                        raise BadUpdate("a struct refers to one that comes after it")
+                    if ref_clock >= needs.get(ref, 0):
+                        needs[ref] = ref_clock + 1
+                    refs += ((ref, ref_clock),)
+                if info & (_KEY | 0xC0) == _KEY:
+                    at = _text(data, at)
                 if kind == STRING:
                     length, at = _string(data, at)
                 else:
@@ -299,10 +307,10 @@ def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
             return read_var_uint(data, at)
         case 7:  # TYPE
             type_ref, at = read_var_uint(data, at)
-            if type_ref in (_XML_ELEMENT, _XML_HOOK):
+            if type_ref == _XML_ELEMENT:
                 at = _text(data, at)
-            elif type_ref > _XML_TEXT:
-                raise BadUpdate(f"unknown shared type {type_ref}")
+            elif type_ref == _XML_HOOK or type_ref > _XML_TEXT:  # yrs passes over a hook's name and reads it as structs
+                raise BadUpdate(f"shared type {type_ref} is not understood here")
             return 1, at
         case 8:  # ANY
             count, at = read_var_uint(data, at)
@@ -315,11 +323,8 @@ def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
             return 1, _text(data, at)
         case 3:  # BINARY
             return 1, _span(data, at)[1]
-        case 2:  # JSON
-            count, at = read_var_uint(data, at)
-            for _ in range(count):
-                at = _text(data, at)
-            return count, at
+        case 2:  # JSON, which Yjs wrote before version 13; yrs reads one string more than there are
+            raise BadUpdate("JSON content of Yjs before version 13 is not understood here")
         case 9:  # DOC
             return 1, _any(data, _text(data, at))
         case _:
