@@ -111,7 +111,10 @@ class Store(Protocol):
         """Finish what was begun, then close."""
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
-        """Commit all entries at once, or none; returns each one's sequence number in its room."""
+        """Commit all entries at once, or none; returns each one's sequence number in its room.
+
+        Raises `DamagedRoom`, with nothing kept, when one of the rooms cannot take a row any more; the others can.
+        """
 
     async def load(self, room: str) -> Stored:
         """All that is kept of a room; `Stored(1, None, 0, ())` when it was never written."""
@@ -120,6 +123,8 @@ class Store(Protocol):
         """Replace the checkpoint at `basis` and all rows up to `covers` by `state`, in one transaction.
 
         False, with nothing changed, when the room's checkpoint no longer stands at `basis`: someone was faster.
+        Raises `DamagedRoom` when the room cannot be written, ValueError unless `max(basis, 1) <= covers` and `covers`
+        is in use.
         """
 
     def rooms(self) -> AsyncIterator[RoomInfo]:

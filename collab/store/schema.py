@@ -203,6 +203,10 @@ def _look_at(path: Path) -> None:
         raise SettingsError(f"{SETTING}: {path} is a folder; name a file, for example {path}/collab.db")
     if path.exists() and not path.is_file():
         raise SettingsError(f"{SETTING}: {path} is not a regular file; name another one")
+    log = Path(f"{os.path.realpath(path)}-wal")
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        # SQLite would delete the log, and with it the last edits.
+        raise SettingsError(f"{SETTING}: {log} is there but {path} is not; put that one back, or move the log away")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise SettingsError(_unwritable(path, f"the file {path} cannot be written"))
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):

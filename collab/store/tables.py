@@ -162,8 +162,8 @@ class Tables:
             self._at("compact.checkpoint")
             self._db.execute("DELETE FROM log WHERE room_id = ? AND seq <= ?", (known.id, covers))
             self._db.execute(
-                "UPDATE rooms SET covers = ?1, state_bytes = ?2, log_bytes = "
-                '(SELECT coalesce(sum(length("update")), 0) FROM log WHERE room_id = ?3) WHERE id = ?3',
+                "UPDATE rooms SET covers = ?, state_bytes = ?, log_bytes = "
+                '(SELECT coalesce(sum(length("update")), 0) FROM log WHERE room_id = rooms.id) WHERE id = ?',
                 (covers, len(state), known.id),
             )
             self._at("compact.before_commit")
@@ -248,7 +248,8 @@ class Tables:
     def page(self, room: Known, after: int) -> list[Row] | None:
         """The next rows after `after`, up to `room.seq`; None when a compaction has moved on from `room.covers`."""
         self._at("load.page")
-        covers, answer = self._db.execute(_PAGE, (room.id, after, min(room.seq, after + PAGE_ROWS))).fetchone()
+        last = min(room.seq, after + PAGE_ROWS)
+        covers, answer = self._db.execute(_PAGE, {"room": room.id, "after": after, "last": last}).fetchone()
         if covers != room.covers:
             return None
         name, rows, size = room.name.encode(), list[Row](), 0
@@ -268,7 +269,7 @@ class Tables:
             size += len(content)
             if size > PAGE_BYTES:
                 return rows
-        if len(rows) < min(room.seq - after, PAGE_ROWS):
+        if after + len(rows) < last:
             raise DamagedRoom(room.name, f"row {after + len(rows) + 1} is missing")
         return rows
 
@@ -315,11 +316,11 @@ class Tables:
 
 # hex() and CAST keep the JSON plain ASCII whatever a damaged page holds (a blob for a number, text that is not UTF-8).
 _PAGE = f"""
-SELECT (SELECT covers FROM rooms WHERE id = ?1),
+SELECT (SELECT covers FROM rooms WHERE id = :room),
   json_group_array(json_array(seq, CAST(epoch AS INTEGER), CASE WHEN author IS NOT NULL THEN hex(author) END,
     CAST("time" AS INTEGER), CAST(kind AS INTEGER), CAST(crc AS INTEGER),
     CASE WHEN length("update") <= {INLINE_BYTES} THEN hex("update") END))
-FROM (SELECT * FROM log WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq)
+FROM (SELECT * FROM log WHERE room_id = :room AND seq > :after AND seq <= :last ORDER BY seq)
 """
 
 

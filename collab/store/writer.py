@@ -78,9 +78,11 @@ class Writer:
         self._at = failpoint
         self._inbox: SimpleQueue[_Append | _Job | None] = SimpleQueue()
         self._accepting = False
+        self._refusing = "it is closed"
         # From here on only the thread touches what is below.
         self._appends: deque[_Append] = deque()
         self._jobs: deque[_Job] = deque()
+        self._in_hand: list[asyncio.Future[Any]] = []
         self._closing = False
         self._tables: Tables | None = None
         self._settled = False
@@ -129,7 +131,7 @@ class Writer:
 
     def _future(self) -> asyncio.Future[Any]:
         if not self._accepting:
-            raise Unavailable("the store (it is closed)")
+            raise Unavailable(f"the store ({self._refusing})")
         return self._loop.create_future()
 
     # On the thread: jobs are made of these
@@ -237,15 +239,17 @@ class Writer:
                 return
             self._tell([(opened, None, None)])
             self._serve()
-            self._end()
+            self._settle_at_the_end()
         except BaseException:
             log.exception("store_thread_died")
-            self._accepting = False
-            raise
+            self._accepting, self._refusing = False, "its thread has died"
         finally:
+            if self._tables is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._tables.close()
             self._drain()
-            left = [one.answer for one in self._appends] + [one.answer for one in self._jobs]
-            self._tell([(answer, None, Unavailable("the store (it is closed)")) for answer in left])
+            left = self._in_hand + [one.answer for one in self._appends] + [one.answer for one in self._jobs]
+            self._tell([(answer, None, Unavailable(f"the store ({self._refusing})")) for answer in left])
             self._tell([(self._closed, None, None)])
 
     def _serve(self) -> None:
@@ -256,9 +260,14 @@ class Writer:
                 self._sort(self._inbox.get())
             self._drain()
             if self._appends:
-                self._commit(self._next_group())
+                group = self._next_group()
+                self._in_hand = [one.answer for one in group]
+                self._commit(group)
             if self._jobs:
-                self._do(self._jobs.popleft())
+                job = self._jobs.popleft()
+                self._in_hand = [job.answer]
+                self._do(job)
+            self._in_hand = []
 
     def _drain(self) -> None:
         with contextlib.suppress(Empty):
@@ -342,16 +351,13 @@ class Writer:
             else:
                 self._tell([(job.answer, result, None)])
 
-    def _end(self) -> None:
+    def _settle_at_the_end(self) -> None:
         if self._tables is not None:
             try:
                 self._tables.settle()
             except (sqlite3.Error, Unavailable) as error:
                 # The next start reads the log.
                 log.warning("store_not_settled", path=str(self._path), error=str(error))
-            with contextlib.suppress(sqlite3.Error):
-                self._tables.close()
-            self._tables = None
 
     def _tell(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more

@@ -46,7 +46,7 @@ async def test_every_call_lets_others_run_before_it_acts():
     [
         Entry("\ud800", b"", 0),
         Entry("room", b"", 0, author="\ud800"),
-        Entry("room", "text", 0),
+        Entry("room", "text", 0),  # type: ignore[arg-type]
         Entry("room", b"", float("nan")),
     ],
 )

@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from sqlite_utils import Database
 
 from collab.errors import NewerSchema, SettingsError, StoreLocked, Unavailable
-from collab.store import Entry
+from collab.store import Entry, schema
 from collab.store.schema import is_outage, migrations, open_database
 from collab.store.sqlite import SQLiteStore
 
@@ -45,7 +47,12 @@ def refusal(path: Path, kind: type[Exception] = SettingsError) -> str:
 
 def in_process(code: str, *args: object, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], **options)  # type: ignore[call-overload]
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 # How it is opened
@@ -141,7 +148,7 @@ HOLD = """
 
 def test_another_process_is_refused_until_the_first_is_gone(path):
     with in_process(HOLD, path) as first:
-        assert first.stdout.readline() == "open\n"
+        assert line_of(first) == "open\n"
         with in_process(HOLD, path, stderr=subprocess.PIPE) as second:
             _, errors = second.communicate(timeout=30)
         assert second.returncode == 1
@@ -168,7 +175,7 @@ def test_someone_else_reading_or_writing_keeps_us_out(path, begin):
 def test_it_waits_a_moment_for_a_process_that_is_going(path):
     code = HOLD.replace("time.sleep(60)", "time.sleep(0.3); db.close()")
     with in_process(code, path) as first:
-        first.stdout.readline()
+        line_of(first)
         with opened(path, patience=10):
             pass
 
@@ -244,6 +251,19 @@ def test_something_that_is_neither(path):
     assert "not a regular file" in refusal(path)
 
 
+@pytest.mark.parametrize("rest", [None, b""])
+def test_a_log_whose_database_is_gone(path, rest):
+    with opened(path):
+        log = Path(f"{path}-wal").read_bytes()
+    path.unlink()
+    if rest is not None:
+        path.write_bytes(rest)
+    assert log
+    Path(f"{path}-wal").write_bytes(log)
+    assert "put that one back" in refusal(path)
+    assert Path(f"{path}-wal").read_bytes() == log
+
+
 def test_a_name_that_the_file_system_does_not_take(tmp_path):
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
@@ -273,15 +293,15 @@ def as_somebody_else(path: Path) -> str:
 
 
 @pytest.fixture
-def open_to_all(tmp_path: Path) -> Path:
+def open_to_all() -> Iterator[Path]:
     """A folder that everyone may reach; pytest's own are for their owner alone."""
-    place = tmp_path
-    while place != place.parent and place.stat().st_uid == os.geteuid():
-        place.chmod(place.stat().st_mode | 0o055)
-        place = place.parent
-    folder = tmp_path / "data"
-    folder.mkdir(mode=0o755)
-    return folder
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        folder = place / "data"
+        folder.mkdir()
+        folder.chmod(0o755)
+        yield folder
 
 
 def test_a_folder_that_may_not_be_written(open_to_all):
@@ -360,3 +380,23 @@ async def test_a_disk_that_fails_at_the_start_may_recover(path, monkeypatch):
 
     monkeypatch.setattr(sqlite3, "connect", fail)
     assert "disk I/O error" in refusal(path, Unavailable)
+
+
+def test_a_file_system_that_cannot_hold_the_log(path):
+    with Database(memory=True) as db, pytest.raises(SettingsError, match="cannot hold a write-ahead log"):
+        schema._prepare(db, path)
+
+
+def test_the_sentence_for_a_place_of_somebody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_001)
+    owner = schema._who(tmp_path.stat().st_uid)
+    assert schema._unwritable(tmp_path, "it cannot be written") == (
+        f"COLLAB_STORE__URL: it cannot be written: {tmp_path} belongs to {owner} and this process runs as uid 4000001; "
+        f"run `chown -R 4000001 {tmp_path}` (for a container, on its volume), or name a file elsewhere"
+    )
+
+
+def test_the_sentence_for_a_place_of_our_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid)
+    assert "mounted read-only" in schema._unwritable(tmp_path, "it cannot be written")
+    assert "name a file in a folder" in schema._unwritable(tmp_path / "gone", "it cannot be written")

@@ -195,9 +195,9 @@ async def test_an_impossible_entry_fails_alone(path, faults):
         bad = [
             [Entry("room", b"", 0, author="\ud800")],
             [Entry("\ud800", b"", 0)],
-            [Entry("room", "text", 0)],
+            [Entry("room", "text", 0)],  # type: ignore[arg-type]
             [Entry("room", b"", float("nan"))],
-            [*one(b"not this either"), Entry("other", b"", 0, kind=300)],
+            [*one(b"not this either"), Entry("other", b"", 0, kind=300)],  # type: ignore[arg-type]
         ]
         tasks = [asyncio.create_task(store.append(entries)) for pair in bad for entries in (pair, one(b"good"))]
         await asyncio.sleep(0)
@@ -304,6 +304,35 @@ async def test_giving_up_on_closing_does_not_stop_it(path, faults):
     gate.open()
     assert await task == [1]
     await store._writer._closed
+
+
+async def test_a_log_that_cannot_be_moved_at_the_end_is_read_by_the_next_start(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        async with SQLiteStore(path) as store:
+            await store.append(one(b"kept"))
+
+            def fail(self: object) -> None:
+                raise error(sqlite3.SQLITE_FULL)
+
+            patch.setattr("collab.store.tables.Tables.settle", fail)
+    async with SQLiteStore(path) as store:
+        assert await updates(store) == [b"kept"]
+
+
+async def test_nobody_waits_for_a_thread_that_is_dead(path, faults):
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    faults.at[BEFORE] = die
+    async with SQLiteStore(path, failpoint=faults) as store:
+        first = asyncio.create_task(store.append(one()))
+        waiting = [asyncio.create_task(store.append(one())) for _ in range(3)]
+        results = await asyncio.wait_for(asyncio.gather(first, *waiting, return_exceptions=True), 10)
+        assert all(isinstance(result, Unavailable) for result in results)
+        with pytest.raises(Unavailable, match="its thread has died"):
+            await store.check()
+    async with SQLiteStore(path) as store:
+        assert await store.append(one()) == [1]
 
 
 async def test_no_thread_is_left(path):
