@@ -165,7 +165,6 @@ class Room(YRoom):
         if self.ready:
             self.core.tick(anyio.current_time(), time.time())
         self._stopped.set()
-        self._provider_stop_event.set()
         self._task_group.cancel_scope.cancel()
         self._task_group = None
 
