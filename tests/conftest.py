@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.figures import figure, pytest_terminal_summary
+
+__all__ = ["figure", "pytest_terminal_summary"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run long loops in their long form; figures come from these")

@@ -32,7 +32,7 @@ def _root(doc: Doc[Any], name: str) -> JSON:
     if len(keyed):
         return _plain(keyed)
     fragment = doc.get(name, type=XmlFragment)
-    if len(fragment.children):
+    if next(iter(fragment.children), None) is not None:  # its length would count a text's characters, too
         return str(fragment)
     text = str(doc.get(name, type=Text))
     if text:

@@ -1,0 +1,48 @@
+"""`collab serve`, up to the moment it would listen; the server itself is tested in tests/web and tests/faults."""
+
+from __future__ import annotations
+
+import pytest
+
+import collab.cli.serve
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The settings that a server was started with."""
+    seen = []
+    monkeypatch.setattr(collab.cli.serve, "run", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(collab.cli.serve.log, "configure", lambda level, format: None)
+    return seen
+
+
+def test_options_win_over_the_environment(collab, started):
+    result = collab("serve", "--port", "4321", COLLAB_SERVER__PORT="1", WS_HOST="127.0.0.9")
+    assert result.exit_code == 0
+    [settings] = started
+    assert settings.server.port == 4321
+    assert settings.server.host == "127.0.0.9"
+    assert settings.source("server.port") == "--port"
+
+
+def test_a_secret_that_cannot_be_checked_is_not_an_open_door(collab, started):
+    result = collab("serve", JWT_SECRET="s3cret-value")
+    assert result.exit_code == 2
+    assert "JWT_SECRET is set" in result.stderr and "s3cret" not in result.output
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        ([], {"COLLAB_SERVER__PROT": "1"}, "COLLAB_SERVER__PORT"),
+        ([], {"COLLAB_LIMITS__MESSAGE_BYTES": "lots"}, "COLLAB_LIMITS__MESSAGE_BYTES"),
+        (["--port", "70000"], {}, "--port"),
+        (["--certfile", "nothing.pem"], {}, "--certfile"),
+    ],
+)
+def test_wrong_settings_end_before_anything_opens(collab, started, tmp_path, arguments, variables, said):
+    result = collab("serve", *arguments, **variables)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert started == [] and list(tmp_path.iterdir()) == []
