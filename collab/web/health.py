@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -14,6 +15,8 @@ from ..hub import Hub
 
 CHECK_SECONDS = 1.0
 """For how long an answer of the store counts; load balancers ask often."""
+PATIENCE_SECONDS = 4.0
+"""How long the store has to answer."""
 
 
 class Health:
@@ -24,6 +27,7 @@ class Health:
         self._started = time.monotonic()
         self._checked = float("-inf")
         self._store_error: str | None = None
+        hub.metrics.store_up.set_function(lambda: hub.commits.store_up and self._store_error is None)
 
     @property
     def routes(self) -> list[Route]:
@@ -62,13 +66,16 @@ class Health:
             return "the store does not take writes"
         now = time.monotonic()
         if now - self._checked > CHECK_SECONDS:
+            self._checked = now
             try:
-                await self._hub.store.check()
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    await self._hub.store.check()
             except CollabError as error:
                 self._store_error = str(error)
+            except Exception as error:
+                self._store_error = f"the store cannot be asked ({type(error).__name__})"
             else:
                 self._store_error = None
-            self._checked = now
         return self._store_error
 
     async def metrics(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ Unicode is not normalised: a name in NFC and the same in NFD are two rooms, as t
 from __future__ import annotations
 
 import unicodedata
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import BadRoomName
 
@@ -17,9 +17,9 @@ def room_name(raw_path: bytes, root_path: str = "", *, max_bytes: int) -> str:
     Raises:
         BadRoomName: It is empty or blank, longer than `max_bytes` in UTF-8, not UTF-8, or has control characters.
     """
-    prefix = root_path.rstrip("/").encode()
-    path = raw_path.removeprefix(prefix) if prefix else raw_path
-    raw = unquote_to_bytes(path.removeprefix(b"/"))
+    prefix = quote(root_path.rstrip("/")).encode() + b"/"
+    path = raw_path.removeprefix(prefix if raw_path.startswith(prefix) else b"/")
+    raw = unquote_to_bytes(path)
     if len(raw) > max_bytes:
         raise BadRoomName(f"the room's name is longer than {max_bytes} bytes")
     try:

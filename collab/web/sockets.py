@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import anyio
 
@@ -59,7 +60,7 @@ class Sockets:
         settings = self.hub.settings
         refused: BadRoomName | None = None
         name = ""
-        raw_path = scope.get("raw_path") or scope["path"].encode()
+        raw_path = scope.get("raw_path") or quote(scope["path"]).encode()  # so that it is decoded once here, too
         try:
             name = room_name(raw_path, scope.get("root_path", ""), max_bytes=settings.rooms.name_bytes)
         except BadRoomName as error:
@@ -80,6 +81,8 @@ class Sockets:
         )
         self.connections[connection] = None
         connection.begin(refused)
+        if self.hub.draining:  # it began in between, and nobody would tell this one
+            connection.close(Draining())
         await socket.run(connection)
 
     def _ended(self, connection: Connection) -> None:
@@ -99,6 +102,12 @@ async def _refuse_upgrade(scope: Message, send: Send, error: CollabError) -> Non
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": error.close_code, "reason": str(error)})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"2"), (b"connection", b"close")]
+    body = str(error).encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"2"),
+        (b"connection", b"close"),
+    ]
     await send({"type": "websocket.http.response.start", "status": error.http_status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": str(error).encode(), "more_body": False})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

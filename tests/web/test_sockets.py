@@ -1,0 +1,79 @@
+"""What becomes of a WebSocket before it has a room."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.raw import Raw, Refused, sync1
+from tests.support.server import Server
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(env={"COLLAB_LIMITS__CONNECTIONS": "3", "COLLAB_LIMITS__CONNECTIONS_PER_ROOM": "2"}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+async def _nobody_is_left(server):
+    yield
+    await until(lambda: server.metrics().get("collab_connections") == 0, "everybody counted out")
+
+
+async def test_the_first_subprotocol_offered_is_spoken(server):
+    """A browser that offered some fails the connection when none is chosen."""
+    async with await Raw.open(server.url, headers=[("Sec-WebSocket-Protocol", "token.abc, other")]) as client:
+        assert client.headers["sec-websocket-protocol"] == "token.abc"
+        await client.expect("sync1")
+    async with await Raw.open(server.url) as client:
+        assert "sec-websocket-protocol" not in client.headers
+
+
+async def test_a_full_server_refuses_the_upgrade(server):
+    """Before the handshake: even old clients back off then."""
+    before = server.metrics().get("collab_connection_attempts_total", outcome="refused")
+    clients = [await Raw.open(server.url, room=f"room {nth}") for nth in range(3)]
+    with pytest.raises(Refused) as refused:
+        await Raw.open(server.url, room="one more")
+    assert refused.value.status == 429
+    assert b"too many connections: the limit is 3" in refused.value.body
+    assert refused.value.headers["retry-after"]
+    assert server.metrics().get("collab_connection_attempts_total", outcome="refused") == before + 1
+    clients.pop().fin()
+    await until(lambda: server.metrics().get("collab_connections") == 2, "one has gone")
+    clients.append(await Raw.open(server.url, room="one more"))
+    for client in clients:
+        client.fin()
+
+
+async def test_a_full_room_says_so(server):
+    clients = [await Raw.open(server.url, room="full") for _ in range(2)]
+    for client in clients:
+        await client.expect("sync1")
+    async with await Raw.open(server.url, room="full") as late:
+        denied = await late.expect("auth")
+        assert "too many clients in this room" in str(denied)
+        assert (await late.closed()).code == 1013
+    for client in clients:
+        await client.send(sync1())
+        await client.expect("sync2")
+        client.fin()
+
+
+@pytest.mark.parametrize("target", ["/", "/%20", "/%00", "/%ff", "/" + "n" * 600])
+async def test_impossible_names_are_told_why(server, target):
+    async with await Raw.open(server.url, target) as client:
+        denied = await client.expect("auth")
+        assert "room's name" in str(denied)
+        ended = await client.closed()
+        assert ended.code == 4400 and "room's name" in ended.reason
+
+
+async def test_the_query_is_not_part_of_the_name(server):
+    async with await Raw.open(server.url, "/notes?token=s3cret") as one, await Raw.open(server.url, "/notes") as other:
+        for client in (one, other):
+            await client.expect("sync1")
+    assert "s3cret" not in server.logs()
