@@ -6,6 +6,7 @@ read as the type that its parts fit.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
@@ -19,7 +20,9 @@ JSON = Any
 def to_json(doc: Doc[Any]) -> dict[str, JSON]:
     """Every root of `doc` by name: a text as a string, XML as its markup, maps and arrays as JSON; None when empty.
 
-    Integers stay integers. Bytes, which JSON has no word for, become their hexadecimal digits.
+    A root that has both keys and content (an XML element with attributes) becomes {"attributes": ..., "content": ...}.
+    Integers stay integers. Bytes, which JSON has no word for, become their hexadecimal digits; infinities and NaN
+    become null, as in JavaScript.
 
     Raises:
         Panic: The document library could not read it.
@@ -29,8 +32,13 @@ def to_json(doc: Doc[Any]) -> dict[str, JSON]:
 
 def _root(doc: Doc[Any], name: str) -> JSON:
     keyed = doc.get(name, type=Map)
-    if len(keyed):
-        return _plain(keyed)
+    content = _content(doc, name)
+    if not len(keyed):
+        return content
+    return _plain(keyed) if content is None else {"attributes": _plain(keyed), "content": content}
+
+
+def _content(doc: Doc[Any], name: str) -> JSON:
     fragment = doc.get(name, type=XmlFragment)
     if next(iter(fragment.children), None) is not None:  # its length would count a text's characters, too
         return str(fragment)
@@ -46,13 +54,15 @@ def _plain(value: Any) -> JSON:
             return value
         case float():
             # Every number of JavaScript is a double, and comes out of yrs as one: 3 would turn into 3.0.
+            if not isfinite(value):
+                return None
             return int(value) if value.is_integer() and abs(value) < 2**53 else value
         case bytes() | bytearray():
             return bytes(value).hex()
         case Text() | XmlFragment() | XmlElement() | XmlText():
             return str(value)
         case Map() | dict():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _plain(item) for key, item in sorted(value.items())}  # yrs keeps no order
         case Array() | list() | tuple():
             return [_plain(item) for item in value]
         case Doc():
