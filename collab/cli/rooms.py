@@ -16,7 +16,7 @@ from .app import AsJson, StoreURL, app, console, existing_store, print_json
 
 @app.command()
 def rooms(store: StoreURL = None, as_json: AsJson = False) -> None:
-    """List the rooms in the store, by name. A running server has its store to itself; ask that one instead."""
+    """List the rooms in the store, by name. A running server has its store to itself: stop it first."""
     found = asyncio.run(_list(existing_store(store)))
     if as_json:
         print_json([asdict(room) for room in found])

@@ -139,7 +139,7 @@ def open_database(path: Path, *, create: bool, patience: float) -> Database:
 def _prepare(db: Database, path: Path) -> Database:
     # Must come before the first look at the file: a WAL opened in this mode keeps its index in memory and an exclusive
     # lock on the file, so no second process can write or checkpoint, by design and not by agreement. SQLite 3.7.0 to
-    # 3.51.2 can corrupt a WAL when two connections do (DESIGN, decision 10).
+    # 3.51.2 can corrupt a WAL when two connections do (docs/design/0002-one-writer.md).
     db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
     db.execute("BEGIN IMMEDIATE")
     db.execute("COMMIT")

@@ -199,7 +199,7 @@ class Writer:
             refusal = error if isinstance(error, Unavailable) else Unavailable(f"the store ({error})")
             self._refusal = time.monotonic() + PAUSE_SECONDS, refusal
             raise refusal from error
-        log.warning("store_reopened", path=str(self._path))
+        log.warning("store reopened", path=str(self._path))
         self._refusal = None
         return self._tables
 
@@ -219,7 +219,7 @@ class Writer:
             raise Unavailable(f"the store (another file took the place of {self._path}; restart to use that one)")
 
     def _discard(self, error: Exception) -> None:
-        log.error("store_connection_discarded", path=str(self._path), error=str(error))
+        log.error("store connection discarded", path=str(self._path), error=str(error))
         tables, self._tables = self._tables, None
         self._committed_at = -FRESH_SECONDS
         if tables is not None:
@@ -241,7 +241,7 @@ class Writer:
             self._serve()
             self._settle_at_the_end()
         except BaseException:
-            log.exception("store_thread_died")
+            log.exception("store thread died")
             self._accepting, self._refusing = False, "its thread has died"
         finally:
             if self._tables is not None:
@@ -357,7 +357,7 @@ class Writer:
                 self._tables.settle()
             except (sqlite3.Error, Unavailable) as error:
                 # The next start reads the log.
-                log.warning("store_not_settled", path=str(self._path), error=str(error))
+                log.warning("store not settled", path=str(self._path), error=str(error))
 
     def _tell(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more

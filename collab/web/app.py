@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Self
+from typing import Self
 
 import anyio
 from starlette.applications import Starlette
@@ -111,7 +111,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     )
 
 
-def create_app(settings: Settings | None = None, *, store: Store | None = None, **overrides: Any) -> App:
+def create_app(settings: Settings | None = None, *, store: Store | None = None) -> App:
     """An ASGI app that serves rooms at every path.
 
     Args:
@@ -121,4 +121,4 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None, 
     Raises:
         SettingsError: A setting is wrong; the text says which, and what to change.
     """
-    return App(Settings(**overrides) if settings is None else settings, store=store)
+    return App(Settings() if settings is None else settings, store=store)

@@ -1,4 +1,4 @@
-"""From a request's path to a room's name: decoded once, kept exact; two names are never one room.
+"""From a request's path to a room's name: decoded once, kept exact. Two names are never one room.
 
 Unicode is not normalised: a name in NFC and the same in NFD are two rooms, as they are two strings for every client.
 """
