@@ -12,7 +12,6 @@ import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from collab.transport import Socket, fitting_reason
 from collab.transport.asgi import AsgiSocket
 from tests.support.raw import BINARY, TEXT, Raw
 from tests.support.server import free_port
@@ -274,15 +273,3 @@ async def test_abort_on_another_server_ends_the_call():
     recorder.socket.abort()
     await asyncio.wait_for(running, 5)
     assert recorder.ended == [1006]
-
-
-async def test_it_is_what_it_promises():
-    promised: Socket = AsgiSocket(None, None, message_bytes=1)  # type: ignore[arg-type]
-    assert promised.buffered == promised.written == 0
-
-
-@pytest.mark.parametrize(
-    ("reason", "fits"), [("", ""), ("x" * 123, "x" * 123), ("x" * 124, "x" * 123), ("😀" * 31, "😀" * 30)]
-)
-def test_reasons_fit_into_a_close_frame(reason, fits):
-    assert fitting_reason(reason) == fits
