@@ -33,6 +33,8 @@ def fenced(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     try:
         return call(*args, **kwargs)
+    except Panic:  # of a fence further inside
+        raise
     except Exception as error:
         raise Panic(error) from error
     except BaseException as error:

@@ -23,6 +23,15 @@ class Incoming:
     sender: Peer | None
 
 
+@dataclass(slots=True, eq=False)
+class _Held:
+    """An update that waits until the document has reached `clock` of `client`."""
+
+    item: Incoming
+    client: int
+    clock: int
+
+
 @dataclass(slots=True)
 class _Asked:
     """When a peer may be asked again, and how long to wait after that (seconds)."""
@@ -49,28 +58,41 @@ class Gaps:
         self.max_updates = max_updates
         self.max_bytes = max_bytes
         self.total = 0
-        self._held: deque[Incoming] = deque()
+        self._held: deque[_Held] = deque()
+        self._let_go: set[Peer] = set()
         self._bytes = 0
         self._asked: dict[Peer, _Asked] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, item: Incoming) -> None:
-        """Keep `item` until it fits."""
+    def hold(self, item: Incoming, clocks: Mapping[int, int]) -> None:
+        """Keep `item`, which lacks something of a document with `clocks`, until it fits."""
+        lacks = item.extent.lacks(clocks)
+        assert lacks is not None
         self.total += 1
-        self._held.append(item)
+        self._held.append(_Held(item, *lacks))
         self._bytes += len(item.update)
         while len(self._held) > self.max_updates or self._bytes > self.max_bytes:
-            self._bytes -= len(self._held.popleft().update)
+            gone = self._held.popleft().item
+            self._bytes -= len(gone.update)
+            if gone.sender is not None:
+                self._let_go.add(gone.sender)
 
     def closed(self, clocks: Mapping[int, int]) -> list[Incoming]:
         """The updates that fit a document with `clocks`, oldest first; they wait no longer."""
-        ready = [item for item in self._held if not item.extent.missing(clocks)]
+        ready: list[Incoming] = []
+        for held in self._held:
+            if clocks.get(held.client, 0) >= held.clock:  # most wait for somebody else: one look tells
+                lacks = held.item.extent.lacks(clocks)
+                if lacks is None:
+                    ready.append(held.item)
+                else:
+                    held.client, held.clock = lacks
         if ready:
-            taken = set(map(id, ready))
-            self._held = deque(item for item in self._held if id(item) not in taken)
-            self._bytes = sum(len(item.update) for item in self._held)
+            taken = set(ready)
+            self._held = deque(held for held in self._held if held.item not in taken)
+            self._bytes = sum(len(held.item.update) for held in self._held)
             for item in ready:
                 if item.sender is not None:
                     self._asked.pop(item.sender, None)
@@ -81,17 +103,23 @@ class Gaps:
         asked = self._asked.get(peer)
         if asked is None:
             self._asked[peer] = _Asked(now + ASK_SECONDS, ASK_SECONDS)
-            return True
-        if now < asked.at:
+        elif now < asked.at:
             return False
-        asked.delay = min(2 * asked.delay, ASK_MAX_SECONDS)
-        asked.at = now + asked.delay
+        else:
+            asked.delay = min(2 * asked.delay, ASK_MAX_SECONDS)
+            asked.at = now + asked.delay
+        self._let_go.discard(peer)
         return True
 
+    def waits(self, peer: Peer) -> bool:
+        """Whether something that `peer` sent waits, or was let go since it was asked."""
+        return peer in self._let_go or any(held.item.sender is peer for held in reversed(self._held))
+
     def senders(self) -> set[Peer]:
-        """Whose updates wait."""
-        return {item.sender for item in self._held if item.sender is not None}
+        """Whose updates wait, or were let go since they were asked."""
+        return {held.item.sender for held in self._held if held.item.sender is not None} | self._let_go
 
     def forget(self, peer: Peer) -> None:
         """`peer` is gone and cannot be asked; what it sent still waits."""
         self._asked.pop(peer, None)
+        self._let_go.discard(peer)

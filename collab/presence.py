@@ -10,15 +10,20 @@ Source: y-protocols/awareness.js; docs/reference/protocol.md, 2.5.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NoReturn
 
 from .errors import BadMessage, TooLarge
 from .wire.lib0 import expect_end, read_var_string, read_var_uint, var_string, var_uint
+from .wire.vet import MAX_DEPTH
 
 TOMBSTONE_SECONDS = 60.0
 """How long the clock of someone who left is remembered, so that a late echo does not bring them back."""
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(slots=True)
@@ -152,23 +157,30 @@ class Presence:
             if end - at > self.max_bytes:
                 raise TooLarge("an awareness state", end - at, self.max_bytes)
             at = end
-            if state == "null":
-                entries.append((client, clock, None))
-                continue
             known = self._states.get(client)
-            if known is None or clock >= known.clock:  # echoes are not worth a look
-                _check_json(state)
-                entries.append((client, clock, state))
+            if known is None or clock >= known.clock:  # old echoes are not worth a look
+                entries.append((client, clock, None if _is_null(state) else state))
         expect_end(update, at)
         return entries
 
 
-def _check_json(text: str) -> None:
-    """Raises `BadMessage` unless `text` is JSON that a browser's JSON.parse takes too."""
+def _is_null(text: str) -> bool:
+    """Whether `text` means "gone"; raises `BadMessage` unless it is JSON that every browser reads and writes."""
+    if text == "null":
+        return True
     try:
-        json.loads(text, parse_constant=_not_json)
+        value = json.loads(text, parse_constant=_not_json)
     except (ValueError, RecursionError):
         raise BadMessage("an awareness state is not JSON") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise BadMessage(f"an awareness state is nested more than {MAX_DEPTH} deep")
+    return value is None
+
+
+def _depth(text: str) -> int:
+    """How deep a JSON text nests. Browsers write what they hear, and their writer overflows its stack."""
+    steps = (1 if mark in "[{" else -1 for mark in re.findall(r"[][{}]", _STRING.sub("", text)))
+    return max(accumulate(steps), default=0)
 
 
 def _not_json(constant: str) -> NoReturn:

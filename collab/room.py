@@ -8,8 +8,8 @@ the room lacks. So the document never has pending parts, and what it reports is 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pycrdt import Doc, Subscription, TransactionEvent
@@ -49,7 +49,6 @@ class RoomCore:
         held_bytes: How many bytes these may have.
 
     Attributes:
-        wake: As above.
         clocks: What the document has: client id -> next clock.
         version: Grows with every change of the document.
         bytes: About how large the document is: what was loaded and all that came since.
@@ -216,15 +215,14 @@ class RoomCore:
             return None
         self._woken = False
         ticks: list[Tick] = []
+        changes, events = list[Change](), list[bytes]()
+        before: dict[int, int] = {}
         if self._outside:
             outside, self._outside = self._outside, []
-            before: dict[int, int] = {}
-            for update in outside:
-                self._advance(vet.parse(update), before)
-            ticks.append(self._made([Change(update, None) for update in outside], outside, before, (), wall))
-        changes: list[Change] = []
-        events: list[bytes] = []
-        before = {}
+            earlier: dict[int, int] = {}
+            self._note(outside, earlier)
+            begun = ChainMap(earlier, before)  # peers are told of both ticks when both are done
+            ticks.append(self._made([Change(update, None) for update in outside], outside, begun, (), wall))
         if self._inbox:
             inbox, self._inbox = self._inbox, []
             try:
@@ -244,7 +242,7 @@ class RoomCore:
                 peer.take(tick)
 
     def _made(
-        self, changes: list[Change], merged: list[bytes], before: dict[int, int], ids: tuple[int, ...], wall: float
+        self, changes: list[Change], merged: list[bytes], before: Mapping[int, int], ids: tuple[int, ...], wall: float
     ) -> Tick:
         """One tick; `before` has the clocks that it moved, as they were."""
         if merged:
@@ -255,9 +253,8 @@ class RoomCore:
         presence = self.presence.encode(ids) if ids else None
         return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, lambda: self._state_before(before))
 
-    def _state_before(self, before: dict[int, int]) -> bytes:
-        clocks = self.clocks | before
-        return vet.state_vector({client: clock for client, clock in clocks.items() if clock})
+    def _state_before(self, before: Mapping[int, int]) -> bytes:
+        return vet.state_vector({client: clock for client, clock in {**self.clocks, **before}.items() if clock})
 
     def _apply(self, inbox: list[Incoming], begun: dict[int, int], now: float) -> tuple[list[Change], list[bytes]]:
         """Apply `inbox`, and what then fits of the held updates, in one transaction.
@@ -265,31 +262,39 @@ class RoomCore:
         Returns what was really taken in of each sender, and what the document reported; `begun` gets the clocks that
         moved, as they were.
         """
-        applied: list[Incoming] = []
-        lacking: dict[Peer, None] = {}
+        applied, lacking = list[Incoming](), dict[Peer, None]()
         self._ticking = True
         try:
             fenced(self._transact, inbox, applied, lacking, begun)
+            events = [event for event in self._events if event != vet.EMPTY]
+            known = {item.update: item.extent for item in applied[:1]}  # one keystroke alone: the event is the update
+            try:
+                news = [known.get(event) or vet.parse(event) for event in events]
+                changes = _authored(applied, events, news, begun)
+                if not self._as_foreseen(news, begun):
+                    changes = self._surprised(applied, events, news, begun)
+            except BadUpdate:  # yrs cannot write down what it took in (a character cut in two): what came in is right
+                changes = [Change(item.update, item.sender) for item in applied]
+                events = [change.update for change in changes]
         except Panic as panic:
-            self._events.clear()
-            raise Panicked(inbox, panic) from panic
+            raise Panicked(list(dict.fromkeys(inbox)), panic) from panic
         finally:
             self._ticking = False
-        events, self._events = [event for event in self._events if event != vet.EMPTY], []
-        known = {item.update: item.extent for item in applied[:1]}  # one keystroke alone: the event is the update
-        news = [known.get(event) or vet.parse(event) for event in events]
-        changes = _authored(applied, events, news, begun)
-        if not self._as_foreseen(news, begun):
-            # What the updates' structure let expect is not what the document reports. Its word counts.
-            self.clocks = vet.parse_state_vector(fenced(self.doc.get_state))
-            for item in applied:
-                if not item.extent.within(self.clocks):
-                    self._hold(item, lacking)
-            begun.clear()
-            begun.update({client: start for extent in reversed(news) for client, start, _ in extent.structs})
-            changes = [Change(event, None) for event in events]
-        self._ask(lacking, now)
+            self._events = []
+        self._ask([peer for peer in lacking if self.gaps.waits(peer)], now)
         return changes, events
+
+    def _surprised(
+        self, applied: list[Incoming], events: list[bytes], news: list[Extent], begun: dict[int, int]
+    ) -> list[Change]:
+        """What the updates' structure let expect is not what the document reports. Its word counts."""
+        self.clocks = vet.parse_state_vector(fenced(self.doc.get_state))
+        for item in applied:  # all that it builds on was there, so nobody can help it by sending more
+            if item.sender is not None and not item.extent.within(self.clocks):
+                item.sender.refuse(BadUpdate("the document does not take this update in whole"))
+        begun.clear()
+        begun.update({client: start for extent in reversed(news) for client, start, _ in extent.structs})
+        return [Change(event, None) for event in events]
 
     def _transact(
         self, inbox: list[Incoming], applied: list[Incoming], lacking: dict[Peer, None], begun: dict[int, int]
@@ -313,7 +318,18 @@ class RoomCore:
                     continue
                 applied.append(part)
                 if self._advance(part.extent, begun) and self.gaps:
-                    queue.extendleft(reversed(self.gaps.closed(self.clocks)))
+                    closed = self.gaps.closed(self.clocks)
+                    inbox += closed  # they wait nowhere else any more
+                    queue.extendleft(reversed(closed))
+
+    def _note(self, outside: list[bytes], begun: dict[int, int]) -> None:
+        """The application changed the document itself: move the clocks, note in `begun` how they were."""
+        try:
+            for extent in [vet.parse(update) for update in outside]:
+                self._advance(extent, begun)
+        except BadUpdate:  # what nobody may send, the owner of the document may write
+            for client, clock in vet.parse_state_vector(fenced(self.doc.get_state)).items():
+                self._advance(Extent(((client, 0, clock),), (), {}), begun)
 
     def _advance(self, extent: Extent, begun: dict[int, int]) -> bool:
         """All of `extent` is there now: move the clocks, note in `begun` how they were. Returns whether any moved."""
@@ -339,20 +355,21 @@ class RoomCore:
     # ------------------------------------------------------------------ what lacks something
 
     def _hold(self, item: Incoming, lacking: dict[Peer, None]) -> None:
-        self.gaps.hold(item)
+        self.gaps.hold(item, self.clocks)
         if item.sender is not None:
             lacking[item.sender] = None
 
     def _ask(self, peers: Iterable[Peer], now: float) -> None:
         for peer in peers:
-            if peer in self.peers and self.gaps.due(peer, now):
+            if peer not in self.peers:
+                self.gaps.forget(peer)
+            elif self.gaps.due(peer, now):
                 peer.ask(self.state_vector())
 
     def beat(self, now: float) -> None:
         """Once a second or so: forget who did not renew their presence, ask again for what is lacking."""
         self.move(self.presence.expire(now))
-        if self.gaps:
-            self._ask(self.gaps.senders(), now)
+        self._ask(self.gaps.senders(), now)
 
 
 def _authored(applied: list[Incoming], events: list[bytes], news: list[Extent], begun: dict[int, int]) -> list[Change]:

@@ -10,7 +10,8 @@ from .fence import Panic
 from .metrics import Metrics
 from .peers import Backlog, Tick
 from .room import RoomCore
-from .wire.messages import Awareness, Message, SyncStep1, SyncStep2, Update
+from .wire import vet
+from .wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 
 HIGH_WATER = 64 * 1024
 """Bytes that an outlet may have accepted and not written before frames wait in the seat instead."""
@@ -108,6 +109,15 @@ class Seat:
             BadMessage, TooLarge, Forbidden: The room does not take it.
             Panic: The document failed.
         """
+        if self._outlet.buffered > HIGH_WATER:
+            # Asking again and again without reading must not pile up answers: it gets one, when it can take it.
+            if isinstance(message, SyncStep1):
+                vet.parse_state_vector(message.state_vector)
+                self._unanswered = message
+                return
+            if isinstance(message, QueryAwareness):
+                self._backlog.ids.update(self.core.presence.ids())
+                return
         try:
             answer = self.core.receive(self, message, now)
         except Panic:
@@ -126,6 +136,7 @@ class Seat:
         """Leave the room; what the client sent is still taken in."""
         self.core.leave(self, now)
         self._backlog.clear()
+        self._unanswered = None
 
     # ------------------------------------------------------------------ the room speaks
 
@@ -159,12 +170,7 @@ class Seat:
     def ask(self, state_vector: bytes) -> None:
         """The room lacks something that the client has built on, or was made anew."""
         self.say(SyncStep1(state_vector))
-        question, self._unanswered = self._unanswered, None
-        if question is not None:
-            try:
-                self.hear(question, self._since)
-            except Panic as panic:
-                self._trouble(panic)
+        self.drained()
 
     def refuse(self, error: CollabError) -> None:
         """An update of the client will never be taken in."""
@@ -172,7 +178,8 @@ class Seat:
 
     @property
     def _ready(self) -> bool:
-        return self._live and not self._backlog and self._outlet.buffered <= HIGH_WATER
+        owed = self._backlog or self._unanswered
+        return self._live and not owed and self._outlet.buffered <= HIGH_WATER
 
     @property
     def behind(self) -> bool:
@@ -186,28 +193,37 @@ class Seat:
 
     def drained(self) -> None:
         """The outlet can take more."""
+        try:
+            while self._outlet.buffered <= HIGH_WATER and self._give():
+                pass
+        except Panic as panic:
+            self._trouble(panic)
+
+    def _give(self) -> bool:
+        """Send the next thing that is owed; False when nothing is."""
         backlog = self._backlog
-        while self._live and backlog and self._outlet.buffered <= HIGH_WATER:
-            if backlog.since is not None:
-                try:
-                    update = self.core.difference(backlog.since)
-                except Panic as panic:
-                    self._trouble(panic)
-                    return
-                backlog.since = None
-                self._send(self._dialect.encode(Update(update)), "update")
-            elif backlog.items:
-                self._send(backlog.pop(len), "update")
-            else:
-                frame = self._dialect.encode(Awareness(self.core.presence.encode(backlog.ids)))
-                backlog.ids.clear()
-                self._send(frame, "awareness")
+        if self._unanswered is not None:
+            question, self._unanswered = self._unanswered, None
+            self.hear(question, self._since)
+        elif not self._live or not backlog:
+            return False
+        elif backlog.since is not None:
+            update = self.core.difference(backlog.since)
+            backlog.since = None
+            self._send(self._dialect.encode(Update(update)), "update")
+        elif backlog.items:
+            self._send(backlog.pop(len), "update")
+        else:
+            frame = self._dialect.encode(Awareness(self.core.presence.encode(backlog.ids)))
+            backlog.ids.clear()
+            self._send(frame, "awareness")
+        return True
 
     def beat(self, now: float) -> None:
-        """Once a second: a client that never asked for the document has waited long enough."""
-        if not self._live and now - self._since > PATIENCE_SECONDS:
+        """Once a second: a client that never asked for the document has waited long enough; nothing is left lying."""
+        if now - self._since > PATIENCE_SECONDS:
             self._live = True
-            self.drained()
+        self.drained()
 
     def _send(self, frame: bytes, kind: str) -> None:
         self._metrics.sent[kind].add(len(frame))

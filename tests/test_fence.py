@@ -57,3 +57,9 @@ except Panic as panic:
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "caught PanicException", result.stderr[-500:]
+
+
+def test_a_fence_within_a_fence_keeps_the_cause():
+    with pytest.raises(Panic) as caught:
+        fenced(fenced, fail, PanicException())
+    assert caught.value.cause == "PanicException"

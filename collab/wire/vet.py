@@ -144,8 +144,8 @@ def state_vector(clocks: Mapping[int, int]) -> bytes:
 def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
     """The part of a well-formed `update` that a document with `clocks` can take in now; `EMPTY` when there is none.
 
-    Structs are cut where they stand, byte for byte: each client's run up to the first struct that is out of order, is a
-    Skip, or refers to what is not there. Deletions are kept as far as their targets are there.
+    Structs are cut where they stand, byte for byte: each client's run up to the first struct that is out of order, or
+    skips or refers to what is not there. Deletions are kept as far as their targets are there.
     """
     blocks: list[tuple[int, list[_Struct]]] = []
     extent = _parse(update, blocks)
@@ -161,7 +161,7 @@ def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
         known = have.get(client, 0)
         while taken[number] < len(structs):
             struct = structs[taken[number]]
-            if struct.skip or struct.start > known:
+            if (struct.end if struct.skip else struct.start) > known:
                 break
             lacking = next(((clock, ref) for ref, clock in struct.refs if clock >= have.get(ref, 0)), None)
             if lacking is not None:

@@ -9,6 +9,8 @@ import pytest
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from collab.content.plain import to_json
+from collab.fence import Panic
+from collab.wire.lib0 import var_uint
 
 
 def loaded(**roots: Any) -> Doc[Any]:
@@ -68,3 +70,37 @@ def test_what_was_deleted_again_is_nothing():
 
 def test_an_empty_document():
     assert to_json(Doc()) == {}
+
+
+def test_a_root_with_keys_and_content_keeps_both():
+    """`doc.get('page', Y.XmlElement)` with an attribute and a text, as Yjs writes it."""
+    doc: Doc[Any] = Doc()
+    doc.apply_update(bytes.fromhex("0103010028010470616765016101770162070104706167650604000101 05 68656c6c6f 00"))
+    assert to_json(doc) == {"page": {"attributes": {"a": "b"}, "content": "hello"}}
+
+
+def test_numbers_that_json_has_no_word_for():
+    found = to_json(loaded(list=Array([float("nan"), float("inf"), -float("inf"), 1.0])))
+    assert json.dumps(found) == '{"list": [null, null, null, 1]}'
+
+
+def test_a_text_of_embeds_only_is_no_string():
+    source: Doc[Any] = Doc({"t": Text()})
+    source["t"].insert_embed(0, {"image": "x.png"})
+    doc: Doc[Any] = Doc()
+    doc.apply_update(source.get_update())
+    assert to_json(doc) == {"t": [{"image": "x.png"}]}
+
+
+def test_a_subdocument_is_named():
+    inside: Doc[Any] = Doc()
+    assert to_json(loaded(map=Map({"doc": inside}), list=Array([inside])))["map"] == {"doc": {"guid": inside.guid}}
+
+
+def test_what_nests_deeper_than_can_be_read_is_a_panic():
+    """Each update that nests a shared type in another one is harmless by itself, so vetting does not see them all."""
+    inner = b"".join(b"\x07\x00\x07" + var_uint(clock) + b"\x00" for clock in range(2_000))
+    doc: Doc[Any] = Doc()
+    doc.apply_update(b"\x01" + var_uint(2_001) + b"\x07\x00\x07\x01\x04list\x00" + inner + b"\x00")
+    with pytest.raises(Panic, match="RecursionError"):
+        to_json(doc)

@@ -1,0 +1,334 @@
+"""Who is here: applied when a clock moved, removed by whom it belongs to, and readable by everybody."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycrdt import Awareness, Doc
+
+from collab.errors import BadMessage, TooLarge
+from collab.presence import TOMBSTONE_SECONDS, Presence
+from collab.wire.lib0 import var_bytes, var_string, var_uint
+from collab.wire.vet import MAX_DEPTH
+
+ANA, BEN, EVA = 7, 8, 2**32 - 1
+HER, HIS, OTHER = "her connection", "his connection", "another one"
+
+
+def said(*entries: tuple[int, int, object]) -> bytes:
+    """An awareness update: (client id, clock, state) each; a string is the state's JSON."""
+    texts = [
+        (client, clock, state if isinstance(state, str) else json.dumps(state)) for client, clock, state in entries
+    ]
+    return var_uint(len(texts)) + b"".join(var_uint(c) + var_uint(n) + var_string(text) for c, n, text in texts)
+
+
+def room(*owners: object) -> Presence:
+    presence = Presence()
+    for owner in owners or (HER, HIS, OTHER):
+        presence.enter(owner)
+    return presence
+
+
+def read(update: bytes) -> dict[int, object]:
+    """What a client that knows nobody makes of an update."""
+    doc: Doc = Doc(client_id=1)
+    awareness = Awareness(doc)
+    awareness.set_local_state(None)
+    awareness.apply_awareness_update(update, "the server")
+    return dict(awareness.states)
+
+
+# ---------------------------------------------------------------------- what is news
+
+
+def test_a_state_is_taken_in_once():
+    presence = room()
+    update = said((ANA, 1, {"cursor": 3}))
+    assert presence.apply(update, HER, 0) == [ANA]
+    assert presence.apply(update, HER, 1) == []
+    assert presence.states() == {ANA: {"cursor": 3}}
+    assert presence.apply(said((ANA, 2, {"cursor": 4})), HER, 2) == [ANA]
+    assert presence.apply(update, HER, 3) == []
+    assert presence.states() == {ANA: {"cursor": 4}}
+
+
+def test_the_first_state_of_one_who_has_nothing_to_say_is_not_news():
+    """y-protocols counts an unknown client as clock 0: other clients would not take it either."""
+    presence = room()
+    assert presence.apply(said((ANA, 0, {})), HER, 0) == []
+    assert presence.ids() == []
+
+
+def test_16_clients_that_echo_move_nothing():
+    """One cursor move: its owner says it, 16 clients repeat it, some of them late. Told on once (it was 256 frames)."""
+    owners = [f"connection {number}" for number in range(16)]
+    presence = room(*owners)
+    for number, owner in enumerate(owners):
+        presence.apply(said((number + 1, 1, {"n": number})), owner, 0)
+    moved = presence.apply(said((1, 2, {"n": "moved"})), owners[0], 1)
+    assert moved == [1]
+    echo = presence.encode(presence.ids())
+    for owner in owners * 2:
+        assert presence.apply(echo, owner, 1) == []
+        assert presence.apply(said((1, 1, {"n": 0})), owner, 1) == []
+    assert presence.states()[1] == {"n": "moved"}
+    assert presence.leave(owners[3], 2) == [4]
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_every_order_of_moves_and_echoes_ends_with_the_newest(seed):
+    dice = random.Random(seed)
+    moves = [said((client, clock, {"clock": clock})) for client in (1, 2, 3) for clock in range(1, 6)]
+    sent = [(move, owner) for move in moves for owner in (HER, HIS)] + [(dice.choice(moves), OTHER) for _ in range(10)]
+    dice.shuffle(sent)
+    presence = room()
+    told = [
+        (client, presence._states[client].clock) for move, owner in sent for client in presence.apply(move, owner, 0)
+    ]
+    assert presence.states() == {client: {"clock": 5} for client in (1, 2, 3)}
+    for client in (1, 2, 3):
+        clocks = [clock for moved, clock in told if moved == client]
+        assert clocks == sorted(set(clocks)) and clocks[-1] == 5
+
+
+def test_several_states_in_one_update():
+    presence = room()
+    presence.apply(said((ANA, 3, 1), (BEN, 1, 2)), HER, 0)
+    update = said((ANA, 2, '"old"'), (BEN, 2, '"new"'), (EVA, 1, {}))
+    assert presence.apply(update, HIS, 0) == [BEN, EVA]
+    assert presence.states() == {ANA: 1, BEN: "new", EVA: {}}
+
+
+# ---------------------------------------------------------------------- who goes
+
+
+@pytest.mark.parametrize("clock", [1, 2, 100])
+@pytest.mark.parametrize("gone", ["null", " null", "null\n", "\tnull "])
+def test_nobody_removes_others(clock, gone):
+    """A tab that fell asleep says that its peers are gone, with their own clock (y-protocols accepts that)."""
+    presence = room()
+    presence.apply(said((ANA, 1, {"here": True})), HER, 0)
+    assert presence.apply(said((ANA, clock, gone)), HIS, 1) == []
+    assert presence.states() == {ANA: {"here": True}}
+
+
+@pytest.mark.parametrize(("clock", "moved"), [(1, []), (2, [ANA]), (3, [ANA])])
+@pytest.mark.parametrize("gone", ["null", " null "])
+def test_one_may_say_goodbye_oneself(clock, moved, gone):
+    presence = room()
+    presence.apply(said((ANA, 2, {})), HER, 0)
+    assert presence.apply(said((ANA, clock, gone)), HER, 1) == moved
+    assert presence.ids() == ([] if moved else [ANA])
+    assert read(presence.encode([ANA])) == ({} if moved else {ANA: {}})
+
+
+def test_who_leaves_takes_only_their_own_ids():
+    presence = room()
+    presence.apply(said((ANA, 1, {}), (EVA, 1, {})), HER, 0)
+    presence.apply(said((BEN, 1, {})), HIS, 0)
+    presence.apply(presence.encode([BEN]), HER, 0)  # an echo does not make him hers
+    assert sorted(presence.leave(HER, 1)) == [ANA, EVA]
+    assert presence.leave(HER, 1) == []
+    assert presence.ids() == [BEN]
+    assert presence.encode([ANA]) == said((ANA, 1, "null"))
+
+
+def test_an_echo_that_comes_late_brings_nobody_back():
+    presence = room()
+    move = said((ANA, 5, {"cursor": 1}))
+    presence.apply(move, HER, 0)
+    presence.leave(HER, 1)
+    assert presence.apply(move, HIS, 1) == []
+    assert presence.apply(said((ANA, 4, {})), HIS, 1) == []
+    assert presence.ids() == []
+
+
+@pytest.mark.parametrize("clock", [5, 6])
+def test_who_comes_back_is_shown_at_once(clock):
+    """y-websocket announces itself again with the clock it had."""
+    presence = room()
+    presence.apply(said((ANA, 5, {"cursor": 1})), HER, 0)
+    presence.leave(HER, 1)
+    presence.enter("her new connection")
+    assert presence.apply(said((ANA, clock, {"cursor": 1})), "her new connection", 2) == [ANA]
+    assert presence.states() == {ANA: {"cursor": 1}}
+    assert presence.leave("her new connection", 3) == [ANA]
+
+
+def test_a_new_connection_beside_a_dead_one_takes_over():
+    """The old socket hangs half open: its end must not remove who has moved on."""
+    presence = room()
+    presence.apply(said((ANA, 5, {})), HER, 0)
+    presence.enter("her new connection")
+    assert presence.apply(said((ANA, 6, {"back": 1})), "her new connection", 1) == [ANA]
+    assert presence.leave(HER, 2) == []
+    assert presence.states() == {ANA: {"back": 1}}
+
+
+def test_who_does_not_renew_is_gone():
+    presence = room()
+    presence.apply(said((ANA, 1, {}), (BEN, 1, {})), HER, 0)
+    presence.apply(said((BEN, 2, {})), HIS, 20)
+    assert presence.expire(30) == []
+    assert presence.expire(30.1) == [ANA]
+    assert presence.expire(30.2) == []
+    assert presence.ids() == [BEN]
+    assert presence.apply(said((ANA, 2, {})), HER, 31) == [ANA]  # only asleep
+
+
+def test_an_echo_is_no_renewal():
+    presence = room()
+    presence.apply(said((ANA, 1, {})), HER, 0)
+    presence.apply(said((ANA, 1, {})), HIS, 29)
+    assert presence.expire(31) == [ANA]
+
+
+def test_the_server_renews_its_own_state():
+    presence = room()
+    presence.apply(said((ANA, 1, {"server": True})), None, 0)
+    assert presence.expire(15) == []
+    assert presence.expire(15.1) == [ANA]
+    assert presence.encode([ANA]) == said((ANA, 2, '{"server": true}'))
+    assert presence.expire(1_000) == [ANA]
+    assert presence.ids() == [ANA]
+
+
+def test_those_who_left_are_forgotten_in_the_end():
+    presence = room()
+    presence.apply(said((ANA, 1, {})), HER, 0)
+    presence.leave(HER, 0)
+    assert presence.expire(TOMBSTONE_SECONDS) == []
+    assert presence.encode([ANA]) == said((ANA, 1, "null"))
+    assert presence.expire(TOMBSTONE_SECONDS + 0.1) == []
+    assert presence.encode([ANA]) == b"\x00"
+
+
+# ---------------------------------------------------------------------- bounds
+
+
+def test_so_many_ids_and_no_more():
+    presence = Presence(max_ids=3)
+    assert presence.apply(said(*((client, 1, {}) for client in range(1, 6))), HER, 0) == [1, 2, 3]
+    assert presence.apply(said((4, 9, {})), HIS, 0) == []
+    assert presence.apply(said((3, 2, {"known": 1})), HER, 0) == [3]
+    presence.leave(HER, 0)
+    presence.expire(TOMBSTONE_SECONDS + 1)
+    assert presence.apply(said((4, 9, {})), HIS, 0) == [4]
+
+
+def test_a_state_that_is_too_large_changes_nothing():
+    presence = Presence(max_bytes=100)
+    with pytest.raises(TooLarge) as caught:
+        presence.apply(said((ANA, 1, {}), (BEN, 1, "x" * 200)), HER, 0)
+    assert caught.value.limit == 100 and caught.value.size > 200
+    assert presence.ids() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["", "{", "nul", "NaN", "[NaN]", '{"x": Infinity}', "-Infinity", "{'a': 1}", '{"a": 1,}', "\ufeff{}", '"\n"', "01"]
+    + ["1" * 5_000, "{} {}", "undefined", "[" * 100_000, "[" * 10_000 + "]" * 10_000]
+    + ['{"a":' * (MAX_DEPTH + 1) + "1" + "}" * (MAX_DEPTH + 1), "[" * 5_000 + "]" * 5_000],
+)
+def test_what_a_browser_cannot_read_or_write_is_refused(state):
+    """One such state would raise in every other client, again and again (F20)."""
+    presence = Presence(max_bytes=2**20)
+    with pytest.raises(BadMessage):
+        presence.apply(said((ANA, 1, {}), (BEN, 1, state)), HER, 0)
+    assert presence.ids() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["{}", "0", '""', "[]", "false", '{"a":1,"a":2}', '"\\ud800"', '{"n":' + "9" * 400 + "}", " {\t} ", "1e400"]
+    + ["[" * MAX_DEPTH + "]" * MAX_DEPTH, "[" + ",".join(["[]"] * 5_000) + "]", json.dumps("[" * 5_000)],
+)
+def test_unusual_states_that_are_json_pass_as_they_are(state):
+    presence = Presence(max_bytes=2**20)
+    assert presence.apply(said((ANA, 1, state)), HER, 0) == [ANA]
+    assert presence.encode([ANA]) == said((ANA, 1, state))
+
+
+@given(st.binary(max_size=60) | st.integers(0, 3).map(lambda count: said(*((n + 1, 1, {}) for n in range(count)))))
+def test_random_bytes_are_taken_in_whole_or_not_at_all(update):
+    presence = room()
+    try:
+        changed = presence.apply(update, HER, 0)
+    except BadMessage:
+        assert presence.ids() == []
+    else:
+        assert sorted(presence.ids()) == sorted(set(changed))
+
+
+def test_every_truncation_is_refused():
+    whole = said((ANA, 300, {"name": "é😀"}), (BEN, 1, "null"))
+    for size in range(len(whole)):
+        with pytest.raises(BadMessage):
+            room().apply(whole[:size], HER, 0)
+    with pytest.raises(BadMessage):
+        room().apply(whole + b"\x00", HER, 0)
+    with pytest.raises(BadMessage):
+        room().apply(b"\x01\x07\x01" + var_bytes(b"\xff\xff"), HER, 0)
+
+
+# ---------------------------------------------------------------------- the bytes
+
+STATES = st.dictionaries(
+    st.integers(2, 2**53 - 1),
+    st.dictionaries(
+        st.text(max_size=5), st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), max_size=4
+    ),
+    max_size=6,
+)
+
+
+def told(states: dict[int, object]) -> Iterable[tuple[int, int, object]]:
+    return ((client, 1 + client % 300, state) for client, state in states.items())
+
+
+@given(STATES)
+def test_everybody_reads_what_is_encoded(states):
+    presence = room()
+    assert presence.apply(said(*told(states)), HER, 0) == list(states)
+    update = presence.encode(presence.ids())
+    assert read(update) == presence.states() == states
+    other = room()
+    other.apply(update, HIS, 0)
+    assert other.encode(other.ids()) == update
+
+
+def test_the_bytes_are_those_of_y_protocols():
+    """encodeAwarenessUpdate of y-protocols 1.0.7: two states, and the farewell of one of them."""
+    both = (
+        "020701377b2275736572223a7b226e616d65223a22c3a9f09f9880222c22636f6c6f72223a2223666666227d2c22637572736f72223a6e"
+        "756c6c7dffffffff0f02127b226e223a5b312c322e352c747275655d7d"
+    )
+    presence = room()
+    assert presence.apply(bytes.fromhex(both), HER, 0) == [ANA, EVA]
+    assert presence.states()[ANA] == {"user": {"name": "é😀", "color": "#fff"}, "cursor": None}
+    assert presence.encode([ANA, EVA]).hex() == both
+    presence.leave(HER, 0)
+    assert presence.encode([EVA]).hex() == "01ffffffff0f02046e756c6c"
+
+
+def test_a_client_takes_the_farewell_with_the_clock_it_knows():
+    presence = room()
+    presence.apply(said((ANA, 4, {})), HER, 0)
+    doc: Doc = Doc(client_id=1)
+    client = Awareness(doc)
+    client.apply_awareness_update(presence.encode([ANA]), "server")
+    assert ANA in client.states
+    presence.leave(HER, 1)
+    client.apply_awareness_update(presence.encode([ANA]), "server")
+    assert ANA not in client.states
+
+
+def test_unknown_ids_are_not_told():
+    assert room().encode([1, 2, 3]) == b"\x00"
