@@ -53,6 +53,7 @@ class Compactor:
                     journal.core.bytes = size
                     self._metrics.compactions.inc()
                     log.debug("room compacted", room=room, bytes=size)
-            except CollabError as error:  # it stays as it is, and is tried again when it has grown
+            except Exception as error:  # it stays as it is, and is tried again when it has grown
                 self._metrics.count_error(error)
-                log.warning("room not compacted", room=room, error=str(error))
+                unexpected = not isinstance(error, CollabError)
+                log.warning("room not compacted", room=room, error=str(error), exc_info=unexpected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 
 from .errors import BadMessage, CollabError, Forbidden, SlowPeer, TooLarge, TooMany
@@ -127,11 +128,10 @@ class Connection:
         """Sit down, and take in what waited for it."""
         self._opened = opened
         limit = self._limits.connections_per_room
-        if self._refused is not None:
-            self._leave()
-            return
         if opened.seats >= limit:
+            self._waiting.clear()
             self.refuse(TooMany("clients in this room", limit))
+            self._leave()
             return
         opened.seats += 1
         self._seat = Seat(
@@ -147,9 +147,12 @@ class Connection:
         self.log.info("client joined", clients=opened.seats)
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         for frame in waiting:
-            if self._refused is None:
+            if self._seat is not None:
                 self._handle(frame)
-        self.socket.resume()
+        if self._refused is None:
+            self.socket.resume()
+        else:  # in the meantime, for what came after these
+            self._leave()
 
     # ------------------------------------------------------------------ what comes in (transport.Receiver)
 
@@ -221,13 +224,17 @@ class Connection:
 
     @property
     def buffered(self) -> int:
-        """Bytes that the socket accepted and has not written."""
-        return self.socket.buffered
+        """Bytes that the socket accepted and has not written.
+
+        More than any seat will wait for while the room is read anew: what its document says then is not to be trusted.
+        """
+        return sys.maxsize if self._opened is not None and self._opened.reloading else self.socket.buffered
 
     def send(self, frame: bytes) -> None:
         """Send one frame."""
-        self._spoke_at = self._clock()
-        self.socket.send(frame)
+        if self._refused is None:
+            self._spoke_at = self._clock()
+            self.socket.send(frame)
 
     # ------------------------------------------------------------------ how it ends
 
@@ -262,7 +269,8 @@ class Connection:
             reason=str(error),
         )
         self._leave()
-        self._waiting.clear()
+        if not self._opening:
+            self._waiting.clear()
         denied = self._dialect.encode(Denied(str(error)))
         metrics.sent["denied"].add(len(denied))
         self.socket.send(denied)

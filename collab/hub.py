@@ -20,8 +20,8 @@ from anyio.abc import TaskGroup
 
 from . import recovery
 from .compactor import Compactor
-from .errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany
-from .fence import Panic, fenced
+from .errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unavailable
+from .fence import Panic
 from .gaps import Incoming
 from .journal import GroupCommit, Journal
 from .log import Throttle, get_logger
@@ -97,6 +97,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.commits = GroupCommit(self.store, settings.store, self.metrics)
         self.compactor = Compactor(self.store, settings.store, self.metrics)
         self.commits.landed = self.compactor.look_at
+        self.commits.broken = self._broken
         self.beats: set[Callable[[float], None]] = set()
         self.draining = False
         self.floods = Throttle(log)
@@ -155,7 +156,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             raise Draining
         opening = self._opening.get(name)
         if opening is None:
-            self._check_room_for_one_more()
+            if len(self._rooms) - len(self._idle) + len(self._opening) >= (limit := self.settings.rooms.max_open):
+                raise TooMany("open rooms", limit)
             opening = self._opening[name] = _Opening()
             self._tasks.start_soon(self._load, name, opening)
         opening.waiting += 1
@@ -185,11 +187,6 @@ class Hub(anyio.AsyncContextManagerMixin):
         finally:
             self.release(opened)
 
-    def _check_room_for_one_more(self) -> None:
-        limit = self.settings.rooms.max_open
-        if len(self._rooms) - len(self._idle) + len(self._opening) >= limit:
-            raise TooMany("open rooms", limit)
-
     async def _load(self, name: str, opening: _Opening) -> None:
         started = time.perf_counter()
         try:
@@ -197,13 +194,17 @@ class Hub(anyio.AsyncContextManagerMixin):
             opening.opened = self._admit(name, loaded, opening.waiting)
             self.metrics.rooms_opened.inc()
             self.metrics.open_seconds.observe(time.perf_counter() - started)
-        except CollabError as error:
-            opening.error = error
-            self.metrics.count_error(error)
-            log.warning("room not opened", room=name, error=str(error))
+        except Exception as error:
+            opening.error = self._failed("room not opened", name, error)
         finally:
             del self._opening[name]
             opening.done.set()
+
+    def _failed(self, what: str, name: str, error: Exception) -> CollabError:
+        self.metrics.count_error(error)
+        known = error if isinstance(error, CollabError) else None
+        log.warning(what, room=name, error=str(error), exc_info=known is None)
+        return known or Unavailable("the room")
 
     async def _read(self, name: str) -> Loaded:
         known = self._damaged.get(name)
@@ -236,7 +237,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         journal.log_rows, journal.log_bytes = loaded.rows, loaded.log_bytes
         core.join(journal)
         self.compactor.look_at(journal)
-        opened = Opened(Room.around(core, self.metrics), journal, holders)
+        room = Room.around(core, self.metrics, lambda panic: self.reload(opened, panic))
+        opened = Opened(room, journal, holders)
         core.wake = lambda: self._soon(opened)
         self._rooms[name] = opened
         if not holders:
@@ -256,14 +258,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         opened.holders -= 1
         if not opened.holders and not opened.gone:
             self._rest(opened)
-            self._trim()
 
     def _rest(self, opened: Opened) -> None:
         self._idle[opened.core.name] = opened
         opened.rest_bytes = opened.core.bytes  # it may still grow, by what its clients left behind
         self._idle_bytes += opened.rest_bytes
-
-    def _trim(self) -> None:
         if self._over() and not self._evicting:
             self._evicting = True
             self._tasks.start_soon(self._evict)
@@ -273,23 +272,28 @@ class Hub(anyio.AsyncContextManagerMixin):
         return len(self._idle) > rooms.idle_count or self._idle_bytes > rooms.idle_bytes
 
     async def _evict(self) -> None:
-        """Let go of the rooms that were idle for longest, each only once the store has all of it."""
+        """Let go of the rooms that were idle for longest, of those that the store has all of."""
         try:
             while self._over() and self._idle:
-                name, opened = next(iter(self._idle.items()))
-                if not opened.clean:
-                    await anyio.sleep(BUSY_SECONDS)  # its last tick may still be ahead, and then its commit
-                    await opened.journal.flushed()
+                opened = next((opened for opened in self._idle.values() if opened.clean), None)
+                if opened is None:
+                    await anyio.sleep(5 * BUSY_SECONDS)  # their last ticks may still be ahead, and then their commits
                     continue
-                del self._idle[name], self._rooms[name]
-                self._idle_bytes -= opened.rest_bytes
+                self._drop(opened)
                 opened.core.close()
                 self.metrics.rooms_closed.inc()
         finally:
             self._evicting = False
 
+    def _drop(self, opened: Opened) -> None:
+        del self._rooms[opened.core.name]
+        if self._idle.pop(opened.core.name, None) is not None:
+            self._idle_bytes -= opened.rest_bytes
+
     async def flush(self) -> None:
         """Returns when the store has all that any room took in; waits while the store is down."""
+        for opening in list(self._opening.values()):  # clients may have sent something for a room on its way
+            await opening.done.wait()
         for opened in list(self._rooms.values()):
             while not opened.clean:
                 await anyio.sleep(BUSY_SECONDS)  # its last tick may still be ahead, and then its commit
@@ -330,39 +334,42 @@ class Hub(anyio.AsyncContextManagerMixin):
             opened.reloading = True
             self._tasks.start_soon(self._reload, opened, panic.updates if isinstance(panic, Panicked) else [])
 
+    def _broken(self, journal: Journal, panic: Panic) -> None:
+        if (opened := self._rooms.get(journal.room)) is not None:
+            self.reload(opened, panic)
+
     async def _reload(self, opened: Opened, suspects: list[Incoming]) -> None:
         core = opened.core
         try:
             await opened.journal.flushed()
-            loaded = await self._read(core.name)
-            innocent: list[Incoming] = []
-            for suspect in suspects:
-                try:
-                    scratch = (await self._read(core.name)).doc
-                    for update in [*innocent, suspect]:
-                        fenced(scratch.apply_update, update.update)
-                    fenced(scratch.get_update)
-                except Panic:
-                    if suspect.sender is not None:
-                        suspect.sender.refuse(BadUpdate("the document does not survive this update"))
-                else:
-                    innocent.append(suspect)
-            core.replace(loaded.doc)
-            core.requeue(innocent)
-            log.info("room reloaded", room=core.name, suspects=len(suspects), innocent=len(innocent))
-        except CollabError as error:
-            log.error("room not reloaded", room=core.name, error=str(error))
-            for peer in tuple(core.peers):
-                peer.refuse(error)
+            doc = (await self._read_patiently(core.name)).doc
+            guilty = await recovery.guilty(core.name, doc, [suspect.update for suspect in suspects])
+        except Exception as error:
+            reason = self._failed("room not reloaded", core.name, error)
             opened.gone = True
-            self._rooms.pop(core.name, None)
-            if self._idle.pop(core.name, None) is not None:
-                self._idle_bytes -= opened.rest_bytes
+            self._drop(opened)
+            core.close()
+            for peer in tuple(core.peers):
+                peer.refuse(reason)
+            return
         finally:
             opened.reloading = False
+        for number in guilty:
+            if (sender := suspects[number].sender) is not None:
+                sender.refuse(BadUpdate("the document does not survive this update"))
+        core.replace(doc)
+        core.requeue([suspect for number, suspect in enumerate(suspects) if number not in guilty])
+        log.info("room reloaded", room=core.name, suspects=len(suspects), guilty=len(guilty))
         for peer in tuple(core.peers):
             peer.ask(core.state_vector())
         self._tick(opened)
+
+    async def _read_patiently(self, name: str) -> Loaded:
+        while True:
+            try:
+                return await self._read(name)
+            except Unavailable:
+                await anyio.sleep(self.settings.store.retry_seconds)
 
     # ------------------------------------------------------------------ in the background
 
@@ -372,11 +379,11 @@ class Hub(anyio.AsyncContextManagerMixin):
             await anyio.sleep(BEAT_SECONDS)
             now = time.monotonic()
             self.metrics.loop_stall_seconds.observe(max(0.0, now - due))
-            for opened in list(self._rooms.values()):
-                if opened.holders:
-                    opened.core.beat(now)
-            for beat in tuple(self.beats):
-                beat(now)
+            for beat in [*(opened.core.beat for opened in self._rooms.values() if opened.holders), *self.beats]:
+                try:
+                    beat(now)
+                except Exception:  # one client's trouble is not everybody's
+                    log.exception("beat failed")
             self.floods.flush()
 
     def _watch(self) -> None:

@@ -6,6 +6,7 @@ the next batch gathers. Within a room nothing is reordered. Awareness is never s
 When the store fails nothing is lost and nothing counts as saved: the batch is tried again, later and later, and what
 comes meanwhile waits in the journals' backlogs. One that grows past its limit is thrown away and the room is owed one
 merged update (the lag rule): the content is safe, its history (text typed and deleted meanwhile, who did it) is not.
+A room that the store cannot take, for a reason of its own, is set aside and does not hold up the others.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from anyio import Event, sleep
+from anyio import Event, move_on_after, sleep
 
-from .errors import CollabError
+from .errors import CollabError, DamagedRoom, Unavailable
+from .fence import Panic
 from .log import get_logger
 from .metrics import Metrics
 from .peers import Backlog, Tick
@@ -30,6 +32,8 @@ log = get_logger(__name__)
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 * 2**20
 """What one commit takes at most: more waits for the next, so that nobody's answer waits for everybody's data."""
+HUNG_SECONDS = 10.0
+"""A commit that takes longer counts as one that failed, as long as it lasts."""
 
 
 @dataclass(slots=True)
@@ -132,6 +136,11 @@ class Journal:
                 self._flying_upto = self.accepted - len(self._backlog.items)
         return self._flying
 
+    @property
+    def on_board(self) -> list[_Pending]:
+        """What is on its way to the disk right now."""
+        return self._flying
+
     def landed(self) -> None:
         """What was on board is committed."""
         self.log_rows += len(self._flying)
@@ -140,6 +149,13 @@ class Journal:
         self.committed = self._flying_upto
         while self._waiting and self._waiting[0][0] <= self.committed:
             self._waiting.popleft()[1].set()
+
+    def forfeit(self) -> None:
+        """What waits cannot be made into an update any more. Nobody may be told that it was saved: the room is to be
+        read anew from the store, and its clients asked for all that it lacks then."""
+        self._backlog.clear()
+        self._flying_upto = self.accepted
+        self.landed()
 
     async def flushed(self) -> None:
         """Returns when all that the journal was given until now is committed; waits while the store is down."""
@@ -157,83 +173,156 @@ class GroupCommit:
     """The one writer. Takes what all journals have, commits it together, tells them.
 
     Attributes:
-        store_up: False from a write that failed to the next that did not.
+        landed: Called with each journal that had something committed.
+        broken: Called with a journal whose room cannot make the merged update that is owed.
     """
 
     def __init__(self, store: Store, settings: StoreSettings, metrics: Metrics) -> None:
         self.store = store
         self.settings = settings
         self.metrics = metrics
-        self.store_up = True
         self.landed: Callable[[Journal], None] = lambda journal: None
+        self.broken: Callable[[Journal, Panic], None] = lambda journal, panic: None
         self._dirty: dict[Journal, None] = {}
+        self._aboard: list[Journal] = []
+        self._aside: dict[Journal, float] = {}
         self._work = Event()
+        self._up = True
+        self._failures = 0
+        self._began: float | None = None
+
+    @property
+    def store_up(self) -> bool:
+        """False from a commit that failed, or hangs, to the next that succeeds."""
+        return self._up and (self._began is None or time.monotonic() - self._began < HUNG_SECONDS)
 
     def dirty(self, journal: Journal) -> None:
         """`journal` has something to commit."""
-        self._dirty[journal] = None
-        self._work.set()
+        if journal not in self._aside:
+            self._dirty[journal] = None
+            self._work.set()
 
     @property
     def lagging(self) -> list[Journal]:
         """The journals that have something the store does not have."""
-        return [journal for journal in self._dirty if journal.lag]
+        return [journal for journal in dict.fromkeys([*self._dirty, *self._aboard, *self._aside]) if journal.lag]
 
     async def run(self) -> None:
         """Commit, for ever. Cancel it only when every journal is flushed."""
-        failures = 0
         while True:
+            self._readmit()
             if not self._dirty:
                 self._work = Event()
-                await self._work.wait()
-            journals, batch = self._gather()
-            started = time.perf_counter()
-            try:
-                await self.store.append([pending.entry for pending in batch])
-            except Exception as error:
-                failures += 1
-                self._failed(error, failures)
-                self._dirty = dict.fromkeys(journals) | self._dirty
-                await self._pause(failures)
+                with move_on_after(self.settings.retry_max_seconds if self._aside else None):
+                    await self._work.wait()
                 continue
-            if failures:
-                log.info("store recovered", failures=failures)
-                failures = 0
-            self.store_up = True
-            self._observe(batch, time.perf_counter() - started)
-            for journal in journals:
-                journal.landed()
-                if journal.lag:
-                    self._dirty[journal] = None
-                self.landed(journal)
+            self._aboard = self._gather()
+            try:
+                await self._commit(self._aboard)
+            except Exception as error:
+                self._failed(error)
+                self._dirty = dict.fromkeys(self._aboard) | self._dirty
+                await self._pause()
 
-    def _gather(self) -> tuple[list[Journal], list[_Pending]]:
-        journals, batch, size = [], list[_Pending](), 0
-        while self._dirty and len(batch) < BATCH_ROWS and size < BATCH_BYTES:
+    def _gather(self) -> list[Journal]:
+        """The journals whose turn it is, each with what it takes into the next commit on board."""
+        journals, rows, size = [], 0, 0
+        while self._dirty and rows < BATCH_ROWS and size < BATCH_BYTES:
             journal = next(iter(self._dirty))
             del self._dirty[journal]
             try:
-                boarding = journal.board(BATCH_ROWS - len(batch), BATCH_BYTES - size)
-            except CollabError as error:  # its document is broken; the room is being reloaded, and its seats asked
-                log.error("journal difference failed", room=journal.room, error=str(error))
+                boarding = journal.board(BATCH_ROWS - rows, BATCH_BYTES - size)
+            except Panic as panic:
+                log.error("journal difference failed", room=journal.room, cause=panic.cause, lost=journal.lag)
+                journal.forfeit()
+                self.broken(journal, panic)
                 continue
             if boarding:
                 journals.append(journal)
-                batch += boarding
+                rows += len(boarding)
                 size += sum(map(_size, boarding))
-        return journals, batch
+        return journals
 
-    def _failed(self, error: Exception, failures: int) -> None:
-        self.store_up = False
+    async def _commit(self, journals: list[Journal]) -> None:
+        """Commit what is on board; what the store will not take for a reason that lies in one room is set aside.
+
+        Raises:
+            Exception: The store failed.
+        """
+        if not journals:
+            return
+        try:
+            await self._append(journals)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(journals) == 1:
+                if not isinstance(error, DamagedRoom):
+                    raise
+                self._set_aside(journals[0], error)
+            elif isinstance(error, DamagedRoom) or self._failures:  # any other error is given a second try first
+                await self._one_by_one(journals)
+            else:
+                raise
+
+    async def _one_by_one(self, journals: list[Journal]) -> None:
+        blamed: list[tuple[Journal, Exception]] = []
+        for journal in journals:
+            try:
+                await self._append([journal])
+            except Unavailable:
+                raise
+            except Exception as error:
+                blamed.append((journal, error))
+        if len(blamed) == len(journals) and not any(isinstance(reason, DamagedRoom) for _, reason in blamed):
+            raise blamed[0][1]  # it is the store
+        for journal, reason in blamed:
+            self._set_aside(journal, reason)
+
+    async def _append(self, journals: list[Journal]) -> None:
+        batch = [pending for journal in journals for pending in journal.on_board]
+        started = time.perf_counter()
+        self._began = time.monotonic()
+        try:
+            await self.store.append([pending.entry for pending in batch])
+        finally:
+            self._began = None
+        if self._failures:
+            log.info("store recovered", failures=self._failures)
+        self._up, self._failures = True, 0
+        self._observe(batch, time.perf_counter() - started)
+        for journal in journals:
+            journal.landed()
+            if journal.lag:
+                self._dirty[journal] = None
+            self.landed(journal)
+
+    def _set_aside(self, journal: Journal, error: Exception) -> None:
+        """Try this one again later, by itself."""
+        self.metrics.store_failures.inc()
+        self.metrics.count_error(error)
+        log.error("room not stored", room=journal.room, error=str(error), lag=journal.lag)
+        self._dirty.pop(journal, None)
+        self._aside[journal] = time.monotonic() + self.settings.retry_max_seconds
+
+    def _readmit(self) -> None:
+        now = time.monotonic()
+        for journal in [journal for journal, at in self._aside.items() if at <= now]:
+            del self._aside[journal]
+            self._dirty[journal] = None
+
+    def _failed(self, error: Exception) -> None:
+        self._up = False
+        self._failures += 1
         self.metrics.store_failures.inc()
         self.metrics.count_error(error)
         level = log.warning if isinstance(error, CollabError) else log.exception
-        if failures == 1 or not isinstance(error, CollabError):
+        if self._failures == 1 or not isinstance(error, CollabError):
             level("store failed", error=str(error), lag=sum(journal.lag for journal in self.lagging))
 
-    async def _pause(self, failures: int) -> None:
-        seconds = min(self.settings.retry_seconds * 2 ** min(failures - 1, 20), self.settings.retry_max_seconds)
-        await sleep(seconds)
+    async def _pause(self) -> None:
+        settings = self.settings
+        await sleep(min(settings.retry_seconds * 2 ** min(self._failures - 1, 20), settings.retry_max_seconds))
 
     def _observe(self, batch: list[_Pending], seconds: float) -> None:
         self.metrics.commit_seconds.observe(seconds)

@@ -23,6 +23,8 @@ from pycrdt.store import BaseYStore
 from pycrdt.websocket.yroom import ProviderFactory, YRoom
 
 from .errors import CollabError
+from .fence import Panic
+from .log import get_logger
 from .metrics import Metrics
 from .peers import Tick
 from .room import RoomCore
@@ -30,8 +32,14 @@ from .seat import Seat
 from .wire import yjs
 from .wire.lib0 import var_string, var_uint
 
+log = get_logger(__name__)
+
 BUSY_SECONDS = 0.01
 """How long a tick waits for an application that holds a transaction open."""
+BEAT_SECONDS = 1.0
+"""How often a room that no hub looks after expires presence and asks again for what it lacks."""
+KEEP_SECONDS = 10.0
+"""How long a room that stops waits for its `ystore`."""
 OUTBOX_BYTES = 2**20
 """What may wait for a slow channel before it is owed a difference instead."""
 
@@ -40,7 +48,8 @@ class Room(YRoom):
     """One shared document, for clients over channels and for the application that owns it.
 
     The arguments are upstream's. A room that a `Hub` opened is running and saved by the hub; one that an application
-    makes for itself has to be started (`async with room:`) and is saved only into `ystore`, if there is one.
+    makes for itself has to be started (`async with room:`) and is saved only into `ystore`, if there is one. What was
+    done to the document before the room is started and ready counts as loaded: clients are told, the store is not.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class Room(YRoom):
         self.core = RoomCore("", ydoc) if core is None else core
         self.ready_event = anyio.Event()
         self.ydoc_observed = anyio.Event()
+        self._feed: _Feed | None = None
         self.ready = ready
         self.ystore = ystore
         self.provider_factory = provider_factory
@@ -70,15 +80,17 @@ class Room(YRoom):
         self._provider_stop_event = anyio.Event()
         self._awareness: _Awareness | None = None
         self._metrics = Metrics()
+        self._trouble: Callable[[Panic], None] | None = None
         self._work = anyio.Event()
         if core is None:
             self.core.wake = self._wake
 
     @classmethod
-    def around(cls, core: RoomCore, metrics: Metrics) -> Self:
-        """The room around a `core` that somebody else drives."""
+    def around(cls, core: RoomCore, metrics: Metrics, trouble: Callable[[Panic], None]) -> Self:
+        """The room around a `core` that somebody else drives, who is told when the document failed."""
         room = cls(core=core)
         room._metrics = metrics
+        room._trouble = trouble
         room.started.set()
         return room
 
@@ -105,9 +117,21 @@ class Room(YRoom):
             self._awareness = _Awareness(self.core)
         return self._awareness
 
+    @property
+    def ready(self) -> bool:
+        """Whether the document is loaded, so that clients can be told what happens to it."""
+        return self.ready_event.is_set()
+
+    @ready.setter
+    def ready(self, value: bool) -> None:
+        if value and not self.ready_event.is_set():
+            self.ready_event.set()
+            if self._feed is not None:
+                self._loaded(self._feed)
+
     async def serve(self, channel: Channel) -> None:
         """Give `channel` a seat until it ends."""
-        outlet = _ChannelOutlet(channel)
+        outlet = _ChannelOutlet(channel, self._trouble)
         seat = Seat(
             self.core,
             yjs,
@@ -115,33 +139,31 @@ class Room(YRoom):
             outbox_bytes=OUTBOX_BYTES,
             metrics=self._metrics,
             trouble=outlet.end,
-            now=anyio.current_time(),
+            now=time.monotonic(),
         )
         try:
             async with anyio.create_task_group() as tasks:
                 self.clients.add(channel)
                 tasks.start_soon(outlet.write, seat)
+                tasks.start_soon(_look_after, seat)
                 seat.enter()
                 async for message in channel:
-                    if not await self._skipped(message):
-                        await self._heard(seat, message, channel)
+                    await self._heard(seat, message, channel)
                 tasks.cancel_scope.cancel()
         except Exception as exception:
             self._handle_exception(exception)
         finally:
             self.clients.discard(channel)
-            seat.leave(anyio.current_time())
-
-    async def _skipped(self, message: bytes) -> bool:
-        if self.on_message is None:
-            return False
-        return bool(await _result(self.on_message(message)))
+            seat.leave(time.monotonic())
 
     async def _heard(self, seat: Seat, message: bytes, channel: Channel) -> None:
         try:
-            seat.hear(yjs.decode(message), anyio.current_time())
+            if self.on_message is None or not await _result(self.on_message(message)):
+                seat.hear(yjs.decode(message), time.monotonic())
         except Exception as error:
-            if self.on_message_error is None or not await _result(self.on_message_error(error, message, channel)):
+            if isinstance(error, Panic) and self._trouble is not None:
+                self._trouble(error)
+            elif self.on_message_error is None or not await _result(self.on_message_error(error, message, channel)):
                 raise
 
     # ------------------------------------------------------------------ what upstream's start() starts
@@ -153,20 +175,43 @@ class Room(YRoom):
         tasks = self._task_group
         assert tasks is not None
         tasks.start_soon(self._stopped.wait)
-        tasks.start_soon(self._tick)
         if self.ystore is not None:
-            tasks.start_soon(self._keep, self.ystore)
+            if self._feed is None:
+                self._feed = _Feed()
+                self.core.join(self._feed)
+                if self.ready:
+                    self._loaded(self._feed)
+            self._feed.begin()
+            tasks.start_soon(self._keep, self.ystore, self._feed)
+        tasks.start_soon(self._tick)
+        tasks.start_soon(self._beat)
         tasks.start_soon(self._run_provider)
 
     async def stop(self) -> None:
-        """Stop the room: what was received is applied first."""
-        if self._task_group is None:
+        """Stop the room: what was received is applied and kept first."""
+        tasks = self._task_group
+        if tasks is None:
             raise RuntimeError("YRoom not running")
-        if self.ready:
-            self.core.tick(anyio.current_time(), time.time())
-        self._stopped.set()
-        self._task_group.cancel_scope.cancel()
-        self._task_group = None
+        try:
+            if self.ready:
+                self.core.tick(time.monotonic(), time.time())
+            if self._feed is not None:
+                with anyio.move_on_after(KEEP_SECONDS, shield=True):
+                    await self._feed.written()
+                if self._feed.updates:
+                    self.log.error("%d updates were not written into the store", len(self._feed.updates))
+        finally:
+            self._stopped.set()
+            tasks.cancel_scope.cancel()
+            self._task_group = None
+
+    def _loaded(self, feed: _Feed) -> None:
+        """What the application did to the document until now, it has loaded, perhaps from the very store."""
+        feed.loading = True
+        try:
+            self.core.tick(time.monotonic(), time.time())
+        finally:
+            feed.loading = False
 
     def _wake(self) -> None:
         self._work.set()
@@ -178,27 +223,31 @@ class Room(YRoom):
         while True:
             await self._work.wait()
             self._work = anyio.Event()
-            if not self.core.tick(anyio.current_time(), time.time()):
+            if not self.core.tick(time.monotonic(), time.time()):
                 await anyio.sleep(BUSY_SECONDS)
                 self._work.set()
 
-    async def _keep(self, ystore: BaseYStore) -> None:
-        """Write every change into `ystore`, one after the other."""
-        async with ystore.start_lock:
-            if not ystore.started.is_set():
-                assert self._task_group is not None
-                await self._task_group.start(ystore.start)
-        feed = _Feed()
-        self.core.join(feed)
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            self.core.beat(time.monotonic())
+
+    async def _keep(self, ystore: BaseYStore, feed: _Feed) -> None:
+        """Write every change into `ystore`, one after the other. Where it fails it goes on when the room runs again."""
         try:
-            while True:
-                await feed.work.wait()
-                feed.work = anyio.Event()
-                while feed.updates:
-                    await ystore.write(feed.updates[0])
-                    feed.updates.popleft()
+            async with ystore.start_lock:
+                if not ystore.started.is_set():
+                    assert self._task_group is not None
+                    await self._task_group.start(ystore.start)
+            await feed.write_into(ystore)
         finally:
-            self.core.leave(feed, anyio.current_time())
+            feed.end()
+
+
+async def _look_after(seat: Seat) -> None:
+    while True:
+        await anyio.sleep(BEAT_SECONDS)
+        seat.beat(time.monotonic())
 
 
 async def _result(value: Awaitable[bool] | bool) -> bool:
@@ -208,9 +257,10 @@ async def _result(value: Awaitable[bool] | bool) -> bool:
 class _ChannelOutlet:
     """An outlet onto a channel, whose `send` waits: one task writes what the seat says, in order."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, panicked: Callable[[Panic], None] | None) -> None:
         self.buffered = 0
         self._channel = channel
+        self._panicked = panicked
         self._frames: deque[bytes] = deque()
         self._work = anyio.Event()
         self._error: CollabError | None = None
@@ -221,9 +271,12 @@ class _ChannelOutlet:
         self._work.set()
 
     def end(self, error: CollabError) -> None:
-        """The client has to go."""
-        self._error = error
-        self._work.set()
+        """The client has to go, or the document failed."""
+        if isinstance(error, Panic) and self._panicked is not None:
+            self._panicked(error)
+        else:
+            self._error = error
+            self._work.set()
 
     async def write(self, seat: Seat) -> None:
         while self._error is None:
@@ -252,15 +305,49 @@ class _Backstage:
 
 
 class _Feed(_Backstage):
-    """Hands the changes on to a store of pycrdt-store's kind."""
+    """Hands the changes on to a store of pycrdt-store's kind.
+
+    Attributes:
+        updates: What is still to be written.
+        loading: While the application's changes are what it loaded.
+    """
 
     def __init__(self) -> None:
         self.updates: deque[bytes] = deque()
-        self.work = anyio.Event()
+        self.loading = False
+        self._kept = False
+        self._work = anyio.Event()
+        self._rest = anyio.Event()
 
     def take(self, tick: Tick) -> None:
-        self.updates.extend(tick.merged)
-        self.work.set()
+        if not (self.loading and all(change.sender is None for change in tick.changes)):
+            self.updates.extend(tick.merged)
+            self._work.set()
+
+    def begin(self) -> None:
+        """From now on somebody writes."""
+        self._kept = True
+        self._work.set()
+
+    async def write_into(self, ystore: BaseYStore) -> None:
+        while True:
+            await self._work.wait()
+            self._work = anyio.Event()
+            while self.updates:
+                await ystore.write(self.updates[0])
+                self.updates.popleft()
+            self._rest.set()
+            self._rest = anyio.Event()
+
+    def end(self) -> None:
+        """Nobody writes any more."""
+        self._kept = False
+        self._rest.set()
+
+    async def written(self) -> None:
+        """Returns when all is written, or nobody writes."""
+        while self.updates and self._kept:
+            await self._rest.wait()
 
 
 class _Awareness(Awareness, _Backstage):
@@ -278,7 +365,10 @@ class _Awareness(Awareness, _Backstage):
 
     def take(self, tick: Tick) -> None:
         if tick.presence is not None:
-            self.apply_awareness_update(tick.presence, self._core)
+            try:
+                self.apply_awareness_update(tick.presence, self._core)
+            except Exception:  # of an observer: the application's trouble is not the room's
+                log.exception("awareness observer failed", room=self._core.name)
 
     def _changed(self, topic: str, change: tuple[dict[str, Any], Any]) -> None:
         what, origin = change

@@ -235,8 +235,8 @@ async def test_started_twice_and_stopped_twice_are_mistakes():
 
 # ---------------------------------------------------------------------------------------------------- upstream
 
-OVERRIDDEN = {"__init__", "_start", "awareness", "serve", "stop", "ydoc"}
-USED = {"_handle_exception", "_run_provider", "on_message", "on_message_error", "ready", "start", "started"}
+OVERRIDDEN = {"__init__", "_start", "awareness", "ready", "serve", "stop", "ydoc"}
+USED = {"_handle_exception", "_run_provider", "on_message", "on_message_error", "start", "started"}
 
 
 def test_what_is_overridden_is_what_upstream_has():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from . import Receiver, fitting_reason, insides
 
@@ -15,7 +17,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 GOODBYE_SECONDS = 5.0
-"""How long a client has to answer a close frame before the connection is cut."""
+"""How long a client has to take what was sent and to answer the close frame, before the connection is cut."""
 
 
 class AsgiSocket:
@@ -40,6 +42,7 @@ class AsgiSocket:
         self._reading: anyio.Event | None = None
         self._goodbye: tuple[int, str] | None = None
         self._scope = anyio.CancelScope()
+        self._tasks: TaskGroup | None = None
 
     def send(self, frame: bytes) -> None:
         if self._goodbye is None:
@@ -61,6 +64,8 @@ class AsgiSocket:
             self._goodbye = code, fitting_reason(reason)
             self._work.set()
             self.resume()  # so that the client's goodbye is heard
+            if self._tasks is not None:
+                self._tasks.start_soon(self._cut)
 
     def abort(self) -> None:
         transport = insides.tcp_transport(self._send)
@@ -77,11 +82,15 @@ class AsgiSocket:
         code = 1006
         try:
             with self._scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write, receiver)
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._write, receiver)
+                    if self._goodbye is not None:
+                        self._tasks.start_soon(self._cut)
                     code = await self._read(receiver)
-                    tasks.cancel_scope.cancel()
+                    self._tasks.cancel_scope.cancel()
         finally:
+            self._goodbye = self._goodbye or (code, "")
+            self._tasks = None
             receiver.closed(code)
 
     async def _read(self, receiver: Receiver) -> int:
@@ -116,10 +125,9 @@ class AsgiSocket:
                 break
             receiver.drained()
         code, reason = self._goodbye
-        with anyio.move_on_after(GOODBYE_SECONDS):
-            try:
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
-            except Exception:  # it has gone first
-                return
-            await anyio.sleep_forever()  # until the reading side hears the client's goodbye
+        with suppress(Exception):  # it may have gone first
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _cut(self) -> None:
+        await anyio.sleep(GOODBYE_SECONDS)
         self.abort()

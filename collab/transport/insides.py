@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
@@ -27,8 +27,7 @@ def tcp_transport(send: Callable[..., Any]) -> asyncio.Transport | None:
         owner = getattr(getattr(owner, "send", None), "__self__", None)
     if not isinstance(owner, TCPServer):
         return None
-    transport = owner.writer.transport
-    return transport if isinstance(transport, asyncio.Transport) else None
+    return cast(asyncio.Transport, owner.writer.transport)  # uvloop's are no subclass of asyncio's
 
 
 class BoundedBuffer(WebsocketBuffer):

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import anyio
 from hypercorn.asyncio import serve as serve_asgi
@@ -38,21 +39,28 @@ def run(settings: Settings, *, store: Store | None = None) -> int:
     """
     sys.setswitchinterval(settings.server.switch_interval_seconds)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the usual 1,024 would be the limit of connections
-    return anyio.run(_serve, settings, store, backend="asyncio", backend_options={"use_uvloop": True})
+    with suppress(OSError, ValueError):  # macOS says "unlimited" and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the usual 1,024 would be the limit of connections
+    config = _config(settings)
+    return anyio.run(_serve, settings, config, store, backend="asyncio", backend_options={"use_uvloop": True})
 
 
-async def _serve(settings: Settings, store: Store | None) -> int:
+async def _serve(settings: Settings, config: Config, store: Store | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told_to_stop() -> None:
+        if not stop.is_set():
+            stop.set()
+            _end_by_all_means(settings.server.shutdown_seconds)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
     failure: SettingsError | None = None
     async with App(settings, store=store) as app:
 
         async def shutdown() -> None:
             await stop.wait()
-            _end_by_all_means(settings.server.shutdown_seconds)
             # Here and not in the lifespan's shutdown: that comes after hypercorn has cut the connections, and from
             # Python 3.12 on hypercorn waits for them to end by themselves first.
             await app.drain()
@@ -60,7 +68,7 @@ async def _serve(settings: Settings, store: Store | None) -> int:
         try:
             # A task of its own: hypercorn leaves the one it runs in marked as cancelled, which would end the hub early.
             await asyncio.create_task(
-                serve_asgi(app, _config(settings), shutdown_trigger=shutdown, mode="asgi")  # type: ignore[arg-type]
+                serve_asgi(app, config, shutdown_trigger=shutdown, mode="asgi")  # type: ignore[arg-type]
             )
         except OSError as error:
             where = f"{settings.server.host}:{settings.server.port}"
@@ -95,10 +103,21 @@ def _config(settings: Settings) -> Config:
     config.alpn_protocols = ["http/1.1"]  # browsers would else carry WebSockets over HTTP/2, past the fast path
     if server.certfile is not None and server.keyfile is not None:
         config.certfile, config.keyfile = str(server.certfile), str(server.keyfile)
+        config.keyfile_password = ""  # else it is asked for on the terminal
+        try:
+            config.create_ssl_context()
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"{server.certfile} and {server.keyfile} are no certificate and its key ({error}); set "
+                "COLLAB_SERVER__CERTFILE and COLLAB_SERVER__KEYFILE to PEM files that belong together, the key without "
+                "a passphrase"
+            ) from error
     config.websocket_max_message_size = HEADROOM * settings.limits.message_bytes
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.graceful_timeout = 1.0
-    config.keep_alive_timeout = 75.0
+    # hypercorn holds a connection for so long that says nothing, that has not finished its request, and also one that its
+    # client has closed after an answer: each costs a file descriptor meanwhile.
+    config.keep_alive_timeout = 5.0
     return config

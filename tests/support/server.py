@@ -262,6 +262,12 @@ class Server:
                 if isinstance(entry, dict):
                     yield entry
 
+    def complaints(self) -> list[str]:
+        """What it says about itself rather than about a client: errors, tracebacks, rooms that were not compacted."""
+        found = [json.dumps(entry) for entry in self.json_logs() if entry.get("level") in ("error", "critical")]
+        lines = self.logs().splitlines()
+        return found + [line for line in lines if "Traceback" in line or "room not compacted" in line]
+
     def tail(self, lines: int = 40) -> str:
         return "\n".join(self.logs().splitlines()[-lines:])
 
