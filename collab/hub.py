@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -24,6 +24,7 @@ from .errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unav
 from .fence import Panic
 from .gaps import Incoming
 from .journal import GroupCommit, Journal
+from .limits import Warm
 from .log import Throttle, get_logger
 from .metrics import Metrics
 from .presence import Presence
@@ -51,7 +52,6 @@ class Opened:
     journal: Journal
     holders: int = 0
     seats: int = 0
-    rest_bytes: int = 0
     reloading: bool = False
     gone: bool = False
 
@@ -103,8 +103,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.floods = Throttle(log)
         self._rooms: dict[str, Opened] = {}
         self._opening: dict[str, _Opening] = {}
-        self._idle: OrderedDict[str, Opened] = OrderedDict()  # least recently used first
-        self._idle_bytes = 0
+        self._idle = Warm(settings.rooms.idle_count, settings.rooms.idle_bytes)
         self._evicting = False
         self._damaged: dict[str, tuple[float, DamagedRoom]] = {}
         self._tasks: TaskGroup
@@ -156,8 +155,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             raise Draining
         opening = self._opening.get(name)
         if opening is None:
-            if len(self._rooms) - len(self._idle) + len(self._opening) >= (limit := self.settings.rooms.max_open):
-                raise TooMany("open rooms", limit)
+            if len(self._rooms) - len(self._idle) + len(self._opening) >= self.settings.rooms.max_open:
+                raise TooMany("open rooms", self.settings.rooms.max_open)
             opening = self._opening[name] = _Opening()
             self._tasks.start_soon(self._load, name, opening)
         opening.waiting += 1
@@ -202,9 +201,8 @@ class Hub(anyio.AsyncContextManagerMixin):
 
     def _failed(self, what: str, name: str, error: Exception) -> CollabError:
         self.metrics.count_error(error)
-        known = error if isinstance(error, CollabError) else None
-        log.warning(what, room=name, error=str(error), exc_info=known is None)
-        return known or Unavailable("the room")
+        log.warning(what, room=name, error=str(error), exc_info=not isinstance(error, CollabError))
+        return error if isinstance(error, CollabError) else Unavailable("the room")
 
     async def _read(self, name: str) -> Loaded:
         known = self._damaged.get(name)
@@ -239,7 +237,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.compactor.look_at(journal)
         room = Room.around(core, self.metrics, lambda panic: self.reload(opened, panic))
         opened = Opened(room, journal, holders)
-        core.wake = lambda: self._soon(opened)
+        core.wake = partial(self._loop.call_soon, self._tick, opened)  # after all that this turn of the loop has read
         self._rooms[name] = opened
         if not holders:
             self._rest(opened)
@@ -250,8 +248,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     def hold(self, opened: Opened) -> None:
         """Somebody needs `opened`: it stays in memory until as many `release`."""
         opened.holders += 1
-        if self._idle.pop(opened.core.name, None) is not None:
-            self._idle_bytes -= opened.rest_bytes
+        self._idle.take(opened.core.name)
 
     def release(self, opened: Opened) -> None:
         """One holder less. A room that nobody holds is kept warm for a while."""
@@ -260,22 +257,17 @@ class Hub(anyio.AsyncContextManagerMixin):
             self._rest(opened)
 
     def _rest(self, opened: Opened) -> None:
-        self._idle[opened.core.name] = opened
-        opened.rest_bytes = opened.core.bytes  # it may still grow, by what its clients left behind
-        self._idle_bytes += opened.rest_bytes
-        if self._over() and not self._evicting:
+        """Nobody holds this room, which may still grow, by what its clients left behind."""
+        self._idle.put(opened.core.name, opened.core.bytes)
+        if self._idle.over and not self._evicting:
             self._evicting = True
             self._tasks.start_soon(self._evict)
-
-    def _over(self) -> bool:
-        rooms = self.settings.rooms
-        return len(self._idle) > rooms.idle_count or self._idle_bytes > rooms.idle_bytes
 
     async def _evict(self) -> None:
         """Let go of the rooms that were idle for longest, of those that the store has all of."""
         try:
-            while self._over() and self._idle:
-                opened = next((opened for opened in self._idle.values() if opened.clean), None)
+            while self._idle.over:
+                opened = next((opened for opened in map(self._rooms.__getitem__, self._idle) if opened.clean), None)
                 if opened is None:
                     await anyio.sleep(5 * BUSY_SECONDS)  # their last ticks may still be ahead, and then their commits
                     continue
@@ -286,9 +278,9 @@ class Hub(anyio.AsyncContextManagerMixin):
             self._evicting = False
 
     def _drop(self, opened: Opened) -> None:
+        opened.gone = True
         del self._rooms[opened.core.name]
-        if self._idle.pop(opened.core.name, None) is not None:
-            self._idle_bytes -= opened.rest_bytes
+        self._idle.take(opened.core.name)
 
     async def flush(self) -> None:
         """Returns when the store has all that any room took in; waits while the store is down."""
@@ -300,9 +292,6 @@ class Hub(anyio.AsyncContextManagerMixin):
                 await opened.journal.flushed()
 
     # ------------------------------------------------------------------ the tick
-
-    def _soon(self, opened: Opened) -> None:
-        self._loop.call_soon(self._tick, opened)  # after all that this turn of the loop has read
 
     def _tick(self, opened: Opened) -> None:
         if opened.reloading:
@@ -323,6 +312,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         if ticks:
             metrics.apply_seconds.observe(applied - started)
             metrics.broadcast_seconds.observe(time.perf_counter() - applied)
+            if not opened.holders and not opened.gone:
+                self._rest(opened)
         if core.gaps.total != gaps_before:
             metrics.gaps.inc(core.gaps.total - gaps_before)
 
@@ -346,7 +337,6 @@ class Hub(anyio.AsyncContextManagerMixin):
             guilty = await recovery.guilty(core.name, doc, [suspect.update for suspect in suspects])
         except Exception as error:
             reason = self._failed("room not reloaded", core.name, error)
-            opened.gone = True
             self._drop(opened)
             core.close()
             for peer in tuple(core.peers):
@@ -370,8 +360,6 @@ class Hub(anyio.AsyncContextManagerMixin):
                 return await self._read(name)
             except Unavailable:
                 await anyio.sleep(self.settings.store.retry_seconds)
-
-    # ------------------------------------------------------------------ in the background
 
     async def _beat(self) -> None:
         while True:

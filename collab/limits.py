@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from .errors import TooMany
 
@@ -49,3 +50,38 @@ class Refusals:
         if len(self._last) > self.size:
             self._last.popitem(last=False)
         return last is not None and now - last <= self.window
+
+
+class Warm:
+    """What is kept although nobody needs it right now: by name, least recently needed first, up to a count and a size.
+
+    Args:
+        max_count: How many there may be.
+        max_bytes: How large they may be together.
+    """
+
+    def __init__(self, max_count: int, max_bytes: int) -> None:
+        self.max_count = max_count
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
+
+    @property
+    def over(self) -> bool:
+        """Whether something has to go."""
+        return bool(self._sizes) and (len(self._sizes) > self.max_count or self.bytes > self.max_bytes)
+
+    def put(self, name: str, size: int) -> None:
+        """Nobody needs `name` any more, which has `size` bytes. One that is here already keeps its place."""
+        self.bytes += size - self._sizes.get(name, 0)
+        self._sizes[name] = size
+
+    def take(self, name: str) -> None:
+        """`name` is needed again, or has gone."""
+        self.bytes -= self._sizes.pop(name, 0)

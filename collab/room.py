@@ -61,7 +61,7 @@ class RoomCore:
         doc: Doc[Any] | None = None,
         *,
         presence: Presence | None = None,
-        wake: Callable[[], None] = lambda: None,
+        wake: Callable[[], object] = lambda: None,
         held_updates: int = 1_000,
         held_bytes: int = 8 * 2**20,
     ) -> None:

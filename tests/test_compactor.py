@@ -1,125 +1,128 @@
-"""When a room's log is long enough, and what happens to rooms that cannot be compacted."""
+"""Which rooms are compacted, when, and that one that cannot be compacted is nobody else's trouble."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
 from pycrdt import Doc, Text
 
-from collab.compactor import Compactor
-from collab.hub import Hub
+from collab.compactor import ROWS_PER_BYTE, Compactor
 from collab.journal import GroupCommit, Journal
 from collab.metrics import Metrics
 from collab.room import RoomCore
-from collab.settings import Settings
+from collab.settings.sections import StoreSettings
 from collab.store import Entry
 from tests.support.stores import Obedient
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS = Settings(store={"url": "memory:", "checkpoint_rows": 10, "checkpoint_bytes": 1000})
+SETTINGS = StoreSettings(checkpoint_rows=10, checkpoint_bytes=10_000)
 
 
-@pytest.fixture
-async def store():
-    async with Obedient() as store:
-        yield store
-
-
-@pytest.fixture
-async def compactor(store):
-    compactor = Compactor(store, SETTINGS.store, Metrics())
-    async with anyio.create_task_group() as tasks:
+@asynccontextmanager
+async def compacting(store: Obedient) -> AsyncIterator[Compactor]:
+    compactor = Compactor(store, SETTINGS, Metrics())
+    async with store, anyio.create_task_group() as tasks:
         tasks.start_soon(compactor.run)
         yield compactor
         tasks.cancel_scope.cancel()
 
 
-def journal(store: Obedient, room: str, *, rows: int = 0, size: int = 0, document: int = 0) -> Journal:
-    core = RoomCore(room)
-    core.bytes = document
-    journal = Journal(core, GroupCommit(store, SETTINGS.store, Metrics()), 1000)
-    journal.log_rows, journal.log_bytes = rows, size
-    return journal
+def journal(name: str, *, rows: int = 0, log_bytes: int = 0, size: int = 0) -> Journal:
+    """The journal of a room of `size` bytes whose log is so long."""
+    core = RoomCore(name)
+    core.bytes = size
+    made = Journal(core, GroupCommit(Obedient(), SETTINGS, Metrics()), 2**20)
+    made.log_rows, made.log_bytes = rows, log_bytes
+    return made
 
 
-async def write(store: Obedient, room: str, rows: int) -> str:
-    """So many rows of typing; returns what they say."""
+async def keep(store: Obedient, room: str, letters: int = 20) -> None:
     entries: list[Entry] = []
-    doc: Doc = Doc()
+    doc: Doc[Any] = Doc()
     text = doc.get("t", type=Text)
     doc.observe(lambda event: entries.append(Entry(room, event.update, 1.0)))
-    for nth in range(rows):
-        text += f"{nth} "
+    for _ in range(letters):
+        text += "x"
     await store.append(entries)
-    return str(text)
 
 
-def covers(store: Obedient, room: str) -> int:
-    return store._rooms[room].covers
+def done(compactor: Compactor) -> Callable[[], float]:
+    return lambda: compactor._metrics.compactions._value.get()
 
 
 @pytest.mark.parametrize(
-    ("rows", "size", "document", "long"),
+    ("rows", "log_bytes", "size", "due"),
     [
-        (9, 999, 0, False),
+        (9, 0, 0, False),
         (10, 0, 0, True),
-        (0, 1000, 0, True),
-        (10, 0, 20 * 1024, False),  # a checkpoint of a large document costs more than ten rows
-        (20, 0, 20 * 1024, True),
-        (0, 1000, 10_000, False),
-        (0, 5000, 10_000, True),
+        (0, 9_999, 0, False),
+        (0, 10_000, 0, True),
+        (10, 0, 100 * 1024, False),  # the checkpoint of a large room costs more than so few rows
+        (int(100 * 1024 * ROWS_PER_BYTE), 0, 100 * 1024, True),
+        (0, 10_000, 100 * 1024, False),
+        (0, 50 * 1024, 100 * 1024, True),
     ],
 )
-async def test_how_long_is_long(store, compactor, rows, size, document, long):
-    await write(store, "room", 20)
-    waiting = journal(store, "room", rows=rows, size=size, document=document)
-    compactor.look_at(waiting)
-    assert (waiting.log_rows + waiting.log_bytes == 0) is long
-    if long:
-        await until(lambda: covers(store, "room") == 20, "compacted")
-    else:
+async def test_when_it_is_time(rows, log_bytes, size, due):
+    store = Obedient()
+    async with compacting(store) as compactor:
+        await keep(store, "room")
+        looked_at = journal("room", rows=rows, log_bytes=log_bytes, size=size)
+        compactor.look_at(looked_at)
         await anyio.sleep(0.05)
-        assert covers(store, "room") == 0
+        assert (await store.load("room")).covers == (20 if due else 0)
+        assert (looked_at.log_rows, looked_at.log_bytes) == ((0, 0) if due else (rows, log_bytes))
+        if due:
+            assert looked_at.core.bytes == len((await store.load("room")).checkpoint or b"")
 
 
-async def test_a_room_that_cannot_be_compacted_stays_as_it_is_and_stops_nobody(store, compactor):
-    await store.append([Entry("damaged", b"no update", 1.0)])
-    said = await write(store, "sound", 20)
-    compactor.look_at(journal(store, "damaged", rows=10))
-    compactor.look_at(journal(store, "sound", rows=10))
-    await until(lambda: covers(store, "sound") == 20, "the other one compacted")
-    assert covers(store, "damaged") == 0
-    assert str(store.document("sound").get("t", type=Text)) == said
-
-
-async def test_a_store_that_is_down_is_tried_again_when_the_room_has_grown(store, compactor):
-    await write(store, "room", 20)
-    store.break_down()
-    compactor.look_at(journal(store, "room", rows=10))
-    await until(lambda: store.loads["room"] == 1, "tried")
-    store.down = None
-    compactor.look_at(journal(store, "room", rows=10))
-    await until(lambda: covers(store, "room") == 20, "compacted")
-
-
-async def test_a_live_room_is_compacted_while_people_type():
+async def test_one_after_the_other_and_each_once():
     store = Obedient()
-    async with Hub(SETTINGS, store=store) as hub, hub.room("room") as room:
-        text = room.ydoc.get("t", type=Text)
-        for nth in range(100):
-            text += f"{nth} "
-            await anyio.sleep(0.001)
-        said = str(text)
-        await until(lambda: hub.metrics.compactions._value.get() >= 2, "compacted more than once")
-        assert room.core.bytes < 2000, "as large as its checkpoint, and what came since"
-    assert str(store.document("room").get("t", type=Text)) == said
+    async with compacting(store) as compactor:
+        for nth in range(5):
+            await keep(store, f"room{nth}")
+        for _ in range(3):
+            for nth in range(5):
+                compactor.look_at(journal(f"room{nth}", rows=10))
+        await until(lambda: done(compactor)() == 5, "all compacted")
+        assert store.loads == {f"room{nth}": 1 for nth in range(5)}
 
 
-async def test_a_long_log_is_compacted_when_its_room_is_opened():
+async def test_a_room_that_cannot_be_compacted_does_not_stop_the_others():
+    """Damaged, or with an error of the store's that nobody foresaw: it stays as it is, and the others are compacted."""
+
+    class Fickle(Obedient):
+        async def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
+            if room == "unlucky":
+                raise ZeroDivisionError
+            return await super().compact(room, state, covers=covers, basis=basis)
+
+    store = Fickle()
+    async with compacting(store) as compactor:
+        for name in ("damaged", "unlucky", "well"):
+            await keep(store, name)
+        await store.append([Entry("damaged", b"not an update", 1.0)])
+        for name in ("damaged", "unlucky", "well"):
+            compactor.look_at(journal(name, rows=10))
+        await until(lambda: done(compactor)() == 1, "the last one compacted")
+        assert [(await store.load(name)).covers for name in ("damaged", "unlucky", "well")] == [0, 0, 20]
+        errors = compactor._metrics.errors
+        assert errors["DamagedRoom"]._value.get() == 1 and errors["Unexpected"]._value.get() == 1
+
+
+async def test_a_store_that_is_down_is_tried_again_when_the_room_has_grown():
     store = Obedient()
-    async with store:
-        await write(store, "room", 20)
-    async with Hub(SETTINGS, store=store) as hub, hub.room("room"):
-        await until(lambda: hub.metrics.compactions._value.get() == 1, "compacted")
+    async with compacting(store) as compactor:
+        await keep(store, "room")
+        store.break_down()
+        compactor.look_at(journal("room", rows=10))
+        await until(lambda: compactor._metrics.errors["Unavailable"]._value.get() == 1, "tried")
+        store.down = None
+        compactor.look_at(journal("room", rows=10))
+        await until(lambda: done(compactor)() == 1, "compacted")

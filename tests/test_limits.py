@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collab.errors import TooMany
-from collab.limits import Gauge, Refusals
+from collab.limits import Gauge, Refusals, Warm
 
 
 def test_as_many_as_there_may_be():
@@ -37,3 +37,36 @@ def test_memory_is_bounded_and_the_newest_are_remembered(arrivals):
         now += pause
         assert refusals.again(who, now) == (who in last)
         last = ([other for other in last if other != who] + [who])[-5:]
+
+
+def test_warm_things_go_least_recently_needed_first():
+    warm = Warm(max_count=2, max_bytes=100)
+    assert not warm.over
+    warm.put("one", 10)
+    warm.put("two", 10)
+    assert not warm.over
+    warm.put("three", 10)
+    assert warm.over and list(warm) == ["one", "two", "three"]
+    warm.take("one")
+    assert not warm.over and list(warm) == ["two", "three"]
+    warm.put("two", 90)
+    assert not warm.over and list(warm) == ["two", "three"], "it grew where it lies"
+    warm.put("two", 91)
+    assert warm.over
+    warm.take("two")
+    warm.take("two")
+    assert (len(warm), warm.bytes) == (1, 10)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.integers(0, 50)), max_size=100))
+def test_warm_counts_what_is_there(events):
+    warm, model = Warm(3, 60), dict[str, int]()
+    for name, size in events:
+        if size is None:
+            warm.take(name)
+            model.pop(name, None)
+        else:
+            warm.put(name, size)
+            model[name] = size
+        assert list(warm) == list(model) and warm.bytes == sum(model.values())
+        assert warm.over == (len(model) > 3 or sum(model.values()) > 60)

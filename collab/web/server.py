@@ -117,7 +117,7 @@ def _config(settings: Settings) -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.graceful_timeout = 1.0
-    # hypercorn holds a connection for so long that says nothing, that has not finished its request, and also one that its
-    # client has closed after an answer: each costs a file descriptor meanwhile.
+    # hypercorn holds a connection for so long that says nothing, that has not finished its request, and also one that
+    # its client has closed after an answer: each costs a file descriptor meanwhile.
     config.keep_alive_timeout = 5.0
     return config
