@@ -87,7 +87,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     Attributes:
         beats: Called with the monotonic time once a second.
         floods: Logs what hostile clients could repeat for ever.
-        draining: Set once the server shuts down: no room is opened any more.
+        draining: Set once the server shuts down. Who was let in before may still open a room: what they sent counts.
     """
 
     def __init__(self, settings: Settings, *, metrics: Metrics | None = None, store: Store | None = None) -> None:
@@ -100,6 +100,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.commits.broken = self._broken
         self.beats: set[Callable[[float], None]] = set()
         self.draining = False
+        self._closed = False
         self.floods = Throttle(log)
         self._rooms: dict[str, Opened] = {}
         self._opening: dict[str, _Opening] = {}
@@ -123,6 +124,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 self.draining = True
                 with anyio.CancelScope(shield=True):
                     await self.flush()
+                self._closed = True
                 for opened in self._rooms.values():
                     opened.core.close()
                 self.floods.flush(everything=True)
@@ -145,13 +147,13 @@ class Hub(anyio.AsyncContextManagerMixin):
             DamagedRoom: What is stored cannot be trusted.
             Unavailable: The store does not answer.
             TooMany: There are too many rooms already.
-            Draining: The server shuts down.
+            Draining: The hub is closed.
         """
         opened = self._rooms.get(name)
         if opened is not None:
             self.hold(opened)
             return opened
-        if self.draining:
+        if self._closed:
             raise Draining
         opening = self._opening.get(name)
         if opening is None:
@@ -173,12 +175,10 @@ class Hub(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def room(self, name: str) -> AsyncGenerator[Room]:
-        """The room, for an application that wants to read or edit its document, or to serve a channel of its own.
+        """The room, for an application that wants to read or edit its document, or to serve a channel; see `open`.
 
-            async with hub.room("notes") as room:
-                room.ydoc["title"] = Text("Notes")
-
-        Raises what `open` raises.
+        async with hub.room("notes") as room:
+            room.ydoc["title"] = Text("Notes")
         """
         opened = await self.open(name)
         try:
@@ -235,8 +235,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         journal.log_rows, journal.log_bytes = loaded.rows, loaded.log_bytes
         core.join(journal)
         self.compactor.look_at(journal)
-        room = Room.around(core, self.metrics, lambda panic: self.reload(opened, panic))
-        opened = Opened(room, journal, holders)
+        opened = Opened(Room.around(core, self.metrics, lambda panic: self.reload(opened, panic)), journal, holders)
         core.wake = partial(self._loop.call_soon, self._tick, opened)  # after all that this turn of the loop has read
         self._rooms[name] = opened
         if not holders:
@@ -272,13 +271,13 @@ class Hub(anyio.AsyncContextManagerMixin):
                     await anyio.sleep(5 * BUSY_SECONDS)  # their last ticks may still be ahead, and then their commits
                     continue
                 self._drop(opened)
-                opened.core.close()
                 self.metrics.rooms_closed.inc()
         finally:
             self._evicting = False
 
     def _drop(self, opened: Opened) -> None:
         opened.gone = True
+        opened.core.close()
         del self._rooms[opened.core.name]
         self._idle.take(opened.core.name)
 
@@ -338,7 +337,6 @@ class Hub(anyio.AsyncContextManagerMixin):
         except Exception as error:
             reason = self._failed("room not reloaded", core.name, error)
             self._drop(opened)
-            core.close()
             for peer in tuple(core.peers):
                 peer.refuse(reason)
             return
@@ -347,8 +345,9 @@ class Hub(anyio.AsyncContextManagerMixin):
         for number in guilty:
             if (sender := suspects[number].sender) is not None:
                 sender.refuse(BadUpdate("the document does not survive this update"))
+        again = [suspect for number, suspect in enumerate(suspects) if number not in guilty] + core.rescued()
         core.replace(doc)
-        core.requeue([suspect for number, suspect in enumerate(suspects) if number not in guilty])
+        core.requeue(again)
         log.info("room reloaded", room=core.name, suspects=len(suspects), guilty=len(guilty))
         for peer in tuple(core.peers):
             peer.ask(core.state_vector())

@@ -12,11 +12,14 @@ import anyio
 import pytest
 from pycrdt import Doc, Text
 
+from collab import hub as hub_module
 from collab.errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unavailable
+from collab.fence import Panic
 from collab.hub import Hub, Opened
 from collab.peers import Tick
 from collab.settings import Settings
 from collab.store import Entry
+from collab.wire.lib0 import var_uint
 from collab.wire.messages import SyncStep1, SyncStep2, Update
 from tests.support.stores import Obedient
 from tests.support.waiting import until
@@ -319,13 +322,14 @@ async def test_a_room_that_cannot_be_read_again_is_closed(monkeypatch):
     assert said(store, "room") == "typed", "nothing was written over it"
 
 
-async def test_draining_opens_nothing_new():
+async def test_who_was_let_in_before_the_drain_gets_a_room_and_nobody_after_the_end():
     async with running() as (hub, store):
-        opened = await hub.open("room")
         hub.draining = True
-        assert await hub.open("room") is opened
-        with pytest.raises(Draining):
-            await hub.open("another")
+        client = Client(await hub.open("room"))
+        client.type("at the last moment")
+    assert said(store, "room") == "at the last moment"
+    with pytest.raises(Draining):
+        await hub.open("another")
 
 
 async def test_leaving_saves_what_was_typed_last():
@@ -365,3 +369,177 @@ async def test_random_lives(full):
                 tasks.start_soon(live, number)
     assert {name: len(said(store, name)) for name in typed} == typed
     assert store.loads.total() > 60, "rooms came and went"
+
+
+async def test_a_room_that_cannot_be_saved_does_not_keep_the_others_in_memory():
+    async with running(idle_count=0) as (hub, store):
+        store.verdict = lambda entries: (
+            DamagedRoom("bad", "its pages") if any(entry.room == "bad" for entry in entries) else None
+        )
+        for name in ("bad", "one", "two", "three"):
+            async with hub.room(name) as room:
+                room.ydoc["t"] = Text(name)
+        await until(lambda: not any(map(hub.find, ("one", "two", "three"))), "the others saved and gone")
+        assert [said(store, name) for name in ("one", "two", "three")] == ["one", "two", "three"]
+        assert hub.find("bad") is not None, "the only place where it is"
+        store.verdict = lambda entries: None
+        await until(lambda: hub.find("bad") is None, "saved, too")
+    assert said(store, "bad") == "bad"
+
+
+async def test_two_clients_in_one_instant_while_a_third_leaves(full):
+    """S19: always the same room, and nobody waits for ever."""
+    async with running(idle_count=0) as (hub, store):
+        store.seconds = 0.0001
+
+        async def visit(name: str) -> Opened:
+            opened = await hub.open(name)
+            await asyncio.sleep(0)
+            return opened
+
+        async def leave(name: str) -> None:
+            async with hub.room(name) as room:
+                room.ydoc["t"] = Text("x")
+
+        with anyio.fail_after(60):
+            for nth in range(1000 if full else 200):
+                one, other, _ = await asyncio.gather(visit(f"room{nth}"), visit(f"room{nth}"), leave(f"room{nth}"))
+                assert one is other is hub.find(f"room{nth}") and one.holders == 2
+                hub.release(one)
+                hub.release(other)
+
+
+async def test_what_was_sent_to_a_room_on_its_way_is_saved_when_the_hub_closes():
+    async with running() as (hub, store):
+        store.reads.clear()
+
+        async def type_when_open() -> None:
+            Client(await hub.open("room")).type("typed")
+
+        typing = asyncio.create_task(type_when_open())
+        await until(lambda: store.loads["room"] == 1, "being read")
+        asyncio.get_running_loop().call_later(0.1, store.reads.set)
+    assert said(store, "room") == "typed"
+    await typing
+
+
+def orphan(client: int, of: int) -> bytes:
+    """Well-formed, and yrs does not take it: an item whose parent is a letter that `of` typed."""
+    item = b"\x08" + var_uint(0) + var_uint(of) + var_uint(0) + b"\x01\x78"
+    return var_uint(1) + var_uint(1) + var_uint(client) + var_uint(0) + item + b"\x00"
+
+
+async def test_an_update_that_the_library_really_does_not_survive():
+    """No simulation: every check lets it through, and yrs gives up in the middle of the transaction."""
+    async with running() as (hub, store):
+        opened = await hub.open("room")
+        ana, ben, eve = (Client(opened) for _ in range(3))
+        ana.type("a")
+        await until(lambda: ben.text == "a", "ben told")
+        ana.type("b")
+        opened.core.receive(eve, Update(orphan(9, ana.doc.client_id)), 0)
+        ben.type("c")
+        await until(lambda: eve.refused, "the guilty one found")
+        await until(lambda: len(str(opened.room.ydoc.get("t", type=Text))) == 3, "the others' letters are there")
+        assert not ana.refused and not ben.refused
+        await hub.flush()
+        assert sorted(said(store, "room")) == ["a", "b", "c"]
+
+
+async def test_a_room_is_read_again_when_the_store_is_back(monkeypatch):
+    """Nobody is sent away meanwhile, and what they type is not lost."""
+    async with running() as (hub, store):
+        opened = await hub.open("room")
+        ana, ben, eve = (Client(opened) for _ in range(3))
+        ana.type("a")
+        await hub.flush()
+        store.break_down()
+        opened.core.receive(eve, Update(orphan(9, ana.doc.client_id)), 0)
+        await until(lambda: opened.reloading, "being read again")
+        ana.type("b")
+        await asyncio.sleep(0.1)
+        assert opened.reloading and not ana.refused and ben.text == "a"
+        store.down = None
+        await until(lambda: ben.text == "ab", "ben told")
+        assert eve.refused and not ben.refused and hub.find("room") is opened
+        await hub.flush()
+        assert said(store, "room") == "ab"
+
+
+async def test_a_document_that_cannot_tell_the_store_what_it_is_owed(monkeypatch):
+    """The room is read anew, and its clients are asked for what only they have now."""
+    settings = Settings(
+        store={"url": "memory:", "retry_seconds": 0.01, "retry_max_seconds": 0.05, "journal_bytes": 200}
+    )
+    store = Obedient()
+    async with Hub(settings, store=store) as hub:
+        opened = await hub.open("room")
+        ana = Client(opened)
+        ana.type("stored ")
+        await hub.flush()
+        store.break_down()
+        for _ in range(20):
+            ana.type("more words ")
+            await asyncio.sleep(0)
+        await until(lambda: opened.journal.behind, "the journal owed a difference")
+        difference = opened.core.difference
+
+        def broken(state_vector: bytes) -> bytes:
+            monkeypatch.undo()
+            raise Panic(PanicException("index out of bounds"))
+
+        monkeypatch.setattr(opened.core, "difference", broken)
+        store.down = None
+        await until(lambda: ana.asked, "ana asked")
+        assert difference(b"\x00")
+        opened.core.receive(ana, SyncStep2(ana.doc.get_update(ana.asked[-1])), 0)
+        await hub.flush()
+        assert said(store, "room") == ana.text
+        assert hub.metrics.panics._value.get() == 1
+
+
+async def test_one_beat_that_fails_is_not_everybodys(monkeypatch):
+    monkeypatch.setattr(hub_module, "BEAT_SECONDS", 0.01)
+    beats: list[float] = []
+
+    def fails(now: float) -> None:
+        raise ZeroDivisionError
+
+    async with running() as (hub, store):
+        hub.beats |= {fails, beats.append}
+        await until(lambda: len(beats) > 3, "beating on")
+
+
+async def test_a_room_is_compacted_while_it_lives():
+    settings = Settings(store={"url": "memory:", "checkpoint_rows": 10})
+    store = Obedient()
+    async with Hub(settings, store=store) as hub:
+        opened = await hub.open("room")
+        ana = Client(opened)
+        for nth in range(100):
+            ana.type(f"{nth} ")
+            await asyncio.sleep(0)
+        await hub.flush()
+        await until(lambda: hub.metrics.compactions._value.get() > 0, "compacted")
+        ana.type("and on")
+        await hub.flush()
+        kept = await store.load("room")
+        assert kept.checkpoint is not None and kept.seq == 101 and len(kept.rows) < 101
+        assert said(store, "room") == ana.text
+
+
+async def test_what_the_application_does_while_a_room_is_read_again_is_kept():
+    async with running() as (hub, store):
+        opened = await hub.open("room")
+        ana, eve = Client(opened), Client(opened)
+        ana.type("a")
+        await hub.flush()
+        store.break_down()
+        opened.core.receive(eve, Update(orphan(9, ana.doc.client_id)), 0)
+        await until(lambda: opened.reloading, "being read again")
+        opened.room.ydoc.get("title", type=Text).insert(0, "by the application")
+        store.down = None
+        await until(lambda: str(ana.doc.get("title", type=Text)) == "by the application", "ana told")
+        assert str(opened.room.ydoc.get("title", type=Text)) == "by the application"
+        await hub.flush()
+        assert str(store.document("room").get("title", type=Text)) == "by the application"

@@ -25,7 +25,7 @@ from .sockets import Sockets
 
 log = get_logger(__name__)
 
-GOODBYE_SECONDS = 2.0
+GOODBYE_SECONDS = 1.5
 """How long clients have to go by themselves once all were told; then their sockets are cut."""
 
 

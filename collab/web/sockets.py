@@ -65,8 +65,6 @@ class Sockets:
             name = room_name(raw_path, scope.get("root_path", ""), max_bytes=settings.rooms.name_bytes)
         except BadRoomName as error:
             refused = error
-        offered = scope.get("subprotocols") or [None]
-        await send({"type": "websocket.accept", "subprotocol": offered[0]})
         socket = AsgiSocket(receive, send, message_bytes=settings.limits.message_bytes)
         client = scope.get("client")
         connection = Connection(
@@ -79,10 +77,15 @@ class Sockets:
             clock=time.monotonic,
             ended=self._ended,
         )
+        # Before the next await: whoever got past the look at `draining` is waited for when the server goes.
         self.connections[connection] = None
+        offered = scope.get("subprotocols") or [None]
+        try:
+            await send({"type": "websocket.accept", "subprotocol": offered[0]})
+        except BaseException:
+            connection.closed(1006)
+            raise
         connection.begin(refused)
-        if self.hub.draining:  # it began in between, and nobody would tell this one
-            connection.close(Draining())
         await socket.run(connection)
 
     def _ended(self, connection: Connection) -> None:

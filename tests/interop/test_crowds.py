@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.support.server import Server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -60,6 +61,29 @@ async def test_type_and_leave_in_the_same_instant(node, ending, full, figure):
     lost = [name for name in expected if found[name] != name]
     figure(f"typed and left: {len(expected)} rooms, {len(lost)} lost after a restart by {ending}")
     assert not lost, f"{len(lost)} of {len(expected)}: {[(name, found[name]) for name in lost[:5]]}"
+
+
+async def sigterm_in_the_middle(node, prefix: str) -> tuple[int, list[str]]:
+    """How many were heard (their closing handshake was answered, with their own code), and whose edit is lost."""
+    with Server(env={"COLLAB_SERVER__DRAIN_SECONDS": "0.3"}) as server:
+        rooms = [f"{prefix}-{nth}" for nth in range(300)]
+        crowd = asyncio.create_task(node.type_and_leave(server.url, rooms, concurrency=60, within=1))
+        await until(lambda: server.metrics().get("collab_connection_attempts_total") > 60, "a crowd")
+        server.terminate()
+        assert (await server.exited()).code == 0
+        heard = [one["room"] for one in await crowd if one["sent"] and one["answered"] in (1000, 1005)]
+        server.start()
+        found = await node.read_rooms(server.url, heard)
+    await node.reset()
+    return len(heard), [name for name in heard if found[name] != name]
+
+
+async def test_type_and_leave_while_the_server_goes(node, full, figure):
+    rounds = [await sigterm_in_the_middle(node, str(nth)) for nth in range(20 if full else 3)]
+    heard = sum(count for count, _lost in rounds)
+    lost = [name for _count, names in rounds for name in names]
+    figure(f"SIGTERM amid a crowd that types and leaves, {len(rounds)} times: {heard} were heard, {len(lost)} lost")
+    assert heard > 0 and not lost
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])

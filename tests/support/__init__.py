@@ -3,7 +3,7 @@
 `from tests.support.server import Server`, and so on:
 
 `support.server.Server`  `collab serve` as a subprocess: start, kill, restart, its logs, /health and /metrics.
-`support.node.Node`      many real y-websocket providers inside one Node process (tests/interop/driver.mjs).
+`support.node.Node`      many real y-websocket providers (`Editor`) in one Node process (tests/interop/driver.mjs).
 `support.raw`            a WebSocket client written by hand, frames built by a second, independent codec; `Peer` adds a
                          pycrdt document to it.
 `support.channels`       pycrdt's own Provider on a real connection.
