@@ -1,0 +1,70 @@
+"""Two people in a room of their own, who must not notice what is done to others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+
+from pycrdt import Map
+
+from tests.faults.writers import spread
+from tests.support.raw import Peer
+from tests.support.waiting import until
+
+
+class Bystander:
+    """One edits every `pause` seconds, the other notes after how long it has that. Use as `async with`."""
+
+    def __init__(self, url: str, *, room: str = "bystander", pause: float = 0.01) -> None:
+        self.anna = Peer(url, room)
+        self.ben = Peer(url, room)
+        self.latencies: list[float] = []
+        self.edits = 0
+        self._pause = pause
+        self._stop = False
+        self._sent: dict[int, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bystander:
+        for peer in (self.anna, self.ben):
+            await peer.reconnect()
+            await peer.until(peer.synced.is_set, "sync step 2", 20)
+        self._heard: Map[float] = self.ben.doc.get("beats", type=Map)
+        self._heard.observe(self._note)
+        self._task = asyncio.create_task(self._write())
+        return self
+
+    def _note(self, event: object) -> None:
+        number = int(self._heard["last"])
+        if number in self._sent:
+            self.latencies.append(time.monotonic() - self._sent.pop(number))
+
+    async def _write(self) -> None:
+        while not self._stop:
+            self._sent[self.edits] = time.monotonic()
+            await self.anna.put("last", self.edits, name="beats")
+            self.edits += 1
+            await asyncio.sleep(self._pause)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._stop = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        if error is None:
+            await until(lambda: self._heard.get("last") == self.edits - 1, self._story, 20)
+        for peer in (self.anna, self.ben):
+            await peer.leave()
+
+    def _story(self) -> str:
+        return f"the bystander's edit {self.edits - 1}; ends: {self.anna.ended}, {self.ben.ended}; {self._task}"
+
+    @property
+    def errors(self) -> int:
+        """Connections that broke."""
+        return sum(peer.ended is not None for peer in (self.anna, self.ben))
+
+    def __str__(self) -> str:
+        return f"bystander: {len(self.latencies)} edits, {spread(self.latencies)}, {self.errors} errors"
