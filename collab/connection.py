@@ -134,6 +134,7 @@ class Connection:
             self._leave()
             return
         opened.seats += 1
+        now = self._heard_at = self._moved_at = self._clock()  # whoever had to wait for the room is not blamed for it
         self._seat = Seat(
             opened.core,
             self._dialect,
@@ -141,7 +142,7 @@ class Connection:
             outbox_bytes=self._limits.outbox_bytes,
             metrics=self.hub.metrics,
             trouble=self._trouble,
-            now=self._clock(),
+            now=now,
         )
         self._seat.enter()
         self.log.info("client joined", clients=opened.seats)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -32,6 +32,7 @@ from .recovery import Loaded
 from .room import Panicked, RoomCore
 from .settings import Settings
 from .store import Store, open_store
+from .wire import vet
 from .yroom import Room
 
 log = get_logger(__name__)
@@ -268,7 +269,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             while self._idle.over:
                 opened = next((opened for opened in map(self._rooms.__getitem__, self._idle) if opened.clean), None)
                 if opened is None:
-                    await anyio.sleep(5 * BUSY_SECONDS)  # their last ticks may still be ahead, and then their commits
+                    # Their last ticks may still be ahead, and then their commits.
+                    await anyio.sleep(BUSY_SECONDS if self.commits.store_up else BEAT_SECONDS)
                     continue
                 self._drop(opened)
                 self.metrics.rooms_closed.inc()
@@ -278,8 +280,9 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _drop(self, opened: Opened) -> None:
         opened.gone = True
         opened.core.close()
-        del self._rooms[opened.core.name]
-        self._idle.take(opened.core.name)
+        if self._rooms.get(opened.core.name) is opened:  # and not one that was opened after it
+            del self._rooms[opened.core.name]
+            self._idle.take(opened.core.name)
 
     async def flush(self) -> None:
         """Returns when the store has all that any room took in; waits while the store is down."""
@@ -339,13 +342,14 @@ class Hub(anyio.AsyncContextManagerMixin):
             self._drop(opened)
             for peer in tuple(core.peers):
                 peer.refuse(reason)
-            return
-        finally:
-            opened.reloading = False
+            return  # and for ever "reloading": nobody is told anything of this document again
+        opened.reloading = False
         for number in guilty:
             if (sender := suspects[number].sender) is not None:
                 sender.refuse(BadUpdate("the document does not survive this update"))
-        again = [suspect for number, suspect in enumerate(suspects) if number not in guilty] + core.rescued()
+        again = [suspect for number, suspect in enumerate(suspects) if number not in guilty]
+        with suppress(BadUpdate):
+            again += [Incoming(update, vet.parse(update), None) for update in core._outside]  # by the application
         core.replace(doc)
         core.requeue(again)
         log.info("room reloaded", room=core.name, suspects=len(suspects), guilty=len(guilty))

@@ -11,6 +11,7 @@ from pycrdt import Doc, Text
 
 from collab.connection import Connection
 from collab.errors import Draining
+from collab.fence import Panic
 from collab.hub import Hub
 from collab.limits import Refusals
 from collab.settings import Settings
@@ -296,10 +297,18 @@ async def test_told_to_go_what_it_still_sends_is_kept(world):
 async def test_whatever_happens_nobody_is_left_behind(world, full):
     """Random lives of many clients: at the end no holder, no seat, no beat (the fixture looks)."""
     events = random.Random(3)
-    frames = [yjs.encode(SyncStep1(b"\x00")), typed("a"), typed("b", 9), b"", b"\x03", seen(5, 1, "{}"), "text"]
+    frames: list[bytes | str] = [
+        yjs.encode(SyncStep1(b"\x00")),
+        typed("a"),
+        typed("b", 9),
+        b"",
+        b"\x03",
+        seen(5, 1, "{}"),
+        "text",
+    ]
     living: list[tuple[Connection, Line]] = []
     for _ in range(5000 if full else 500):
-        match events.randrange(8):
+        match events.randrange(11):
             case 0 | 1:
                 living.append(world.connect(f"room {events.randrange(4)}"))
             case 2 | 3 | 4 if living:
@@ -311,4 +320,110 @@ async def test_whatever_happens_nobody_is_left_behind(world, full):
                 world.pass_time(events.choice([0.5, 5]))
             case 7:
                 await asyncio.sleep(0.001)
+            case 8 if living:
+                events.choice(living)[0].close(Draining())
+            case 9 if living:
+                events.choice(living)[0].too_large(20_000)
+            case 10 if world.hub._rooms:
+                world.hub.reload(events.choice(list(world.hub._rooms.values())), Panic(RuntimeError("yrs")))
     world.store.reads.set()
+
+
+async def test_what_came_before_a_bad_frame_counts_also_while_the_room_is_opening(world):
+    """As it would with the room open: in the order in which it came."""
+    world.store.reads.clear()
+    connection, line = world.connect()
+    connection.received(typed("typed"))
+    connection.received("text")
+    connection.received(typed("too late", 9))
+    assert line.ended is not None and line.ended[0] == 4400
+    said = len(line.sent)
+    connection.closed(4400)
+    world.store.reads.set()
+    await until(lambda: world.ended == [connection], "over")
+    await world.hub.flush()
+    assert str(world.store.document("room").get("t", type=Text)) == "typed"
+    assert len(line.sent) == said, "and it is told nothing more"
+
+
+async def test_one_that_is_held_is_not_let_in_when_its_room_opens(world):
+    world.store.break_down()
+    _, line = world.connect()
+    await until(lambda: line.ended, "refused at once")
+    world.store.down = None
+    world.store.reads.clear()
+    connection, line = world.connect()
+    connection.received(yjs.encode(SyncStep1(b"\x00")))
+    connection.too_large(20_000)
+    world.store.reads.set()
+    await until(lambda: world.hub.find("room"), "opened")
+    await until(lambda: world.held == 0, "let go of")
+    assert [type(message) for message in line.said] == [Denied]
+    assert line.ended is None, "it is held"
+    world.pass_time(25)
+    assert line.ended is not None and line.ended[0] == 4413
+
+
+async def test_told_to_go_before_the_room_is_open(world):
+    """A shutdown: what the client sent has reached the server, and is kept."""
+    world.store.reads.clear()
+    connection, line = world.connect()
+    await until(lambda: world.store.loads["room"] == 1, "being read")
+    connection.received(typed("typed"))
+    connection.close(Draining())
+    connection.closed(1012)
+    world.store.reads.set()
+    await world.hub.flush()
+    assert str(world.store.document("room").get("t", type=Text)) == "typed"
+
+
+async def test_gone_before_a_full_room_was_open(world):
+    world.store.reads.clear()
+    first = [world.connect() for _ in range(3)]
+    late, line = world.connect()
+    late.closed(1001)
+    world.store.reads.set()
+    await until(lambda: late in world.ended, "it came to its end all the same")
+    assert all(connection not in world.ended for connection, _ in first)
+
+
+async def test_a_thousand_rooms_connect_type_and_leave_in_one_instant(world, figure):
+    """D05: whatever reached the server is stored, and no room is left in anybody's hands."""
+    for nth in range(1000):
+        connection, _ = world.connect(f"room{nth}")
+        connection.received(yjs.encode(SyncStep1(b"\x00")))
+        connection.received(typed(f"typed {nth}"))
+        connection.closed(1001)
+    await until(lambda: len(world.ended) == 1000, "all over", within=20)
+    await world.hub.flush()
+    texts = [str(world.store.document(f"room{nth}").get("t", type=Text)) for nth in range(1000)]
+    lost = sum(text != f"typed {nth}" for nth, text in enumerate(texts))
+    figure(f"1000 rooms, each connect, type and leave at once: {lost} edits lost, {len(world.store.commits)} commits")
+    assert lost == 0
+
+
+async def test_while_a_room_is_read_anew_its_clients_are_told_nothing_of_it(world):
+    """What a document says in which the library panicked is not to be trusted: the answer waits."""
+    ana, _ = await world.join()
+    ana.received(typed("stored"))
+    await world.hub.flush()
+    world.store.break_down()
+    ben, ben_line = world.connect()
+    opened = world.hub.find("room")
+    assert opened is not None
+    world.hub.reload(opened, Panic(RuntimeError("as if yrs had panicked")))
+    before = len(ben_line.sent)
+    ben.received(yjs.encode(SyncStep1(b"\x00")))
+    ana.received(typed("typed meanwhile", 9))
+    world.pass_time(5)
+    await asyncio.sleep(0.02)
+    assert not any(isinstance(message, SyncStep2 | Update) for message in ben_line.said[before:])
+    world.store.down = None
+    await until(lambda: any(isinstance(message, SyncStep2) for message in ben_line.said), "answered after all")
+    doc: Doc[Any] = Doc()
+    for message in ben_line.said:
+        if isinstance(message, SyncStep2 | Update):
+            doc.apply_update(message.update)
+    await until(lambda: "typed meanwhile" in str(opened.room.ydoc.get("t", type=Text)), "taken in")
+    assert "stored" in str(doc.get("t", type=Text))
+    assert isinstance(ben_line.said[before], SyncStep1), "it is asked for what the room may lack"

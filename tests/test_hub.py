@@ -543,3 +543,32 @@ async def test_what_the_application_does_while_a_room_is_read_again_is_kept():
         assert str(opened.room.ydoc.get("title", type=Text)) == "by the application"
         await hub.flush()
         assert str(store.document("room").get("title", type=Text)) == "by the application"
+
+
+async def test_a_room_that_is_gone_does_no_harm_to_the_one_that_came_after_it(monkeypatch):
+    """Whoever still holds on to it may go on typing into it: the hub and the new room do not mind."""
+    apply_update = Doc.apply_update
+
+    def apply(self: Doc[Any], update: bytes) -> None:
+        raise PanicException("whatever it is")
+
+    async with running() as (hub, store):
+        old = await hub.open("room")
+        ana = Client(old)
+        ana.type("typed")
+        await hub.flush()
+        monkeypatch.setattr(Doc, "apply_update", apply)
+        old.core.receive(ana, Update(Doc({"x": Text("x")}).get_update()), 0)
+        await until(lambda: old.gone, "given up")
+        monkeypatch.setattr(Doc, "apply_update", apply_update)
+        monkeypatch.setattr(hub_module, "DAMAGED_SECONDS", 0)
+        new = await hub.open("room")
+        assert new is not old
+        ben = Client(new)
+        ana.type("into nowhere")
+        hub.reload(old, Panic(RuntimeError("again")))
+        ben.type("typed again")
+        await hub.flush()
+        assert "typed again" in said(store, "room") and hub.find("room") is new
+        hub.release(old)
+        assert hub.find("room") is new and new.holders == 1

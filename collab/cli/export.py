@@ -13,7 +13,7 @@ import typer
 
 from .. import recovery
 from ..content.plain import to_json
-from ..errors import NoSuchRoom
+from ..errors import NoSuchRoom, SettingsError
 from ..fence import fenced
 from ..store import Store
 from .app import StoreURL, app, existing_store
@@ -40,7 +40,12 @@ def export(
     if output is None:
         sys.stdout.buffer.write(body)
     else:
-        output.write_bytes(body)
+        try:
+            output.write_bytes(body)
+        except OSError as error:
+            raise SettingsError(
+                f"{output} cannot be written ({error.strerror}); name another file with --output"
+            ) from None
 
 
 async def _read(store: Store, room: str, format: Format) -> bytes:

@@ -12,6 +12,7 @@ from ..errors import BadRoomName, CollabError, Draining
 from ..hub import Hub
 from ..limits import Gauge, Refusals
 from ..log import get_logger
+from ..transport import insides
 from ..transport.asgi import AsgiSocket, Message, Receive, Send
 from .names import room_name
 
@@ -81,6 +82,7 @@ class Sockets:
         self.connections[connection] = None
         offered = scope.get("subprotocols") or [None]
         try:
+            insides.refuse_compression(send)
             await send({"type": "websocket.accept", "subprotocol": offered[0]})
         except BaseException:
             connection.closed(1006)

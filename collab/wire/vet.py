@@ -48,17 +48,18 @@ class Extent:
         structs: The runs of structs, in the order of the update; a Skip is a hole between two runs.
         deletes: The ranges that it deletes.
         needs: For each client that the structs refer to, the clock after the last struct that is referred to.
+        entwined: Whether structs of one client refer to those of another one in the same update.
     """
 
     structs: tuple[Range, ...]
     deletes: tuple[Range, ...]
     needs: Mapping[int, int]
+    entwined: bool = False
 
     def lacks(self, clocks: Mapping[int, int]) -> tuple[int, int] | None:
         """What a document that has `clocks` (client id -> next clock) lacks of that which this update builds on.
 
-        Returns the first such thing as (client id, the clock that the document must have reached), None when it has
-        everything.
+        Returns the first such thing as (client id, clock that the document must have reached), None when it has all.
         """
         reach: dict[int, int] = {}
         for client, start, end in self.structs:
@@ -97,6 +98,10 @@ class _Struct:
     skip: bool
 
 
+_Blocks = list[tuple[int, list[_Struct]]]
+"""The structs of each client, in the order of the update."""
+
+
 def parse(update: bytes) -> Extent:
     """What `update` covers and needs.
 
@@ -104,13 +109,21 @@ def parse(update: bytes) -> Extent:
         BadUpdate: It is not a well-formed update of the first version.
     """
     try:
-        return _parse(update, None)
+        extent = _parse(update, None)
     except (IndexError, BadMessage) as error:
         if isinstance(error, BadUpdate):
             raise
         raise BadUpdate(
             f"not a Yjs update: {error if isinstance(error, BadMessage) else 'the data end early'}"
         ) from None
+    if extent.entwined:
+        blocks: _Blocks = []
+        _parse(update, blocks)
+        have = {client: structs[0].start for client, structs in blocks}
+        inside = {client: structs[-1].end for client, structs in blocks}
+        if _fit(blocks, have, inside) != [len(structs) for _, structs in blocks]:
+            raise BadUpdate("structs wait for each other")  # yrs would keep them, and wait, for ever
+    return extent
 
 
 def parse_state_vector(state_vector: bytes) -> dict[int, int]:
@@ -147,34 +160,12 @@ def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
     Structs are cut where they stand, byte for byte: each client's run up to the first struct that is out of order, or
     skips or refers to what is not there. Deletions are kept as far as their targets are there.
     """
-    blocks: list[tuple[int, list[_Struct]]] = []
+    blocks: _Blocks = []
     extent = _parse(update, blocks)
     have = dict(clocks)
-    taken = [0] * len(blocks)
-    # A struct of one client may wait for one of another, which stands later in the update. A block is looked at again
-    # only when the clock that it waits for is reached: whoever writes an update must not choose how long this takes.
-    waiting: dict[int, list[tuple[int, int]]] = {}
-    ready = list(range(len(blocks)))
-    while ready:
-        number = ready.pop()
-        client, structs = blocks[number]
-        known = have.get(client, 0)
-        while taken[number] < len(structs):
-            struct = structs[taken[number]]
-            if (struct.end if struct.skip else struct.start) > known:
-                break
-            lacking = next(((clock, ref) for ref, clock in struct.refs if clock >= have.get(ref, 0)), None)
-            if lacking is not None:
-                heappush(waiting.setdefault(lacking[1], []), (lacking[0], number))
-                break
-            taken[number] += 1
-            have[client] = known = max(known, struct.end)
-        heap = waiting.get(client, [])
-        while heap and heap[0][0] < known:
-            ready.append(heappop(heap)[1])
-    out = bytearray()
+    taken = _fit(blocks, have)
     used = [(client, structs[:count]) for (client, structs), count in zip(blocks, taken, strict=True) if count]
-    out += var_uint(len(used))
+    out = bytearray(var_uint(len(used)))
     for client, structs in used:
         out += var_uint(len(structs)) + var_uint(client) + var_uint(structs[0].start)
         out += update[structs[0].at : structs[-1].to]
@@ -191,12 +182,45 @@ def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
     return bytes(out)
 
 
-def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Extent:
+def _fit(blocks: _Blocks, have: dict[int, int], inside: Mapping[int, int] | None = None) -> list[int]:
+    """How many structs of each block fit one after the other, beginning with the clocks in `have`, which move on.
+
+    With `inside` (client id -> clock) all that is not before those clocks counts as there, and so does what is skipped.
+
+    A struct of one client may wait for one of another, which stands later in the update. A block is looked at again
+    only when the clock that it waits for is reached: whoever writes an update must not choose how long this takes.
+    """
+    taken = [0] * len(blocks)
+    waiting: dict[int, list[tuple[int, int]]] = {}
+    ready = list(range(len(blocks)))
+    while ready:
+        number = ready.pop()
+        client, structs = blocks[number]
+        known = have.get(client, 0)
+        while taken[number] < len(structs):
+            struct = structs[taken[number]]
+            if (struct.end if struct.skip and inside is None else struct.start) > known:
+                break
+            for ref, clock in struct.refs:
+                if clock >= have.get(ref, 0) and (inside is None or clock < inside.get(ref, 0)):
+                    heappush(waiting.setdefault(ref, []), (clock, number))
+                    break
+            else:
+                taken[number] += 1
+                have[client] = known = max(known, struct.end)
+                continue
+            break
+        heap = waiting.get(client, [])
+        while heap and heap[0][0] < known:
+            ready.append(heappop(heap)[1])
+    return taken
+
+
+def _parse(data: bytes, blocks: _Blocks | None) -> Extent:
     """The walk over an update; every struct is also noted in `blocks` when that is wanted (it costs twice the time)."""
-    runs: list[Range] = []
-    deletes: list[Range] = []
+    runs, deletes = list[Range](), list[Range]()
     needs: dict[int, int] = {}
-    seen: set[int] = set()
+    foreign, seen = set[int](), set[int]()
     clients, at = read_var_uint(data, 0)
     for _ in range(clients):
         count, at = read_var_uint(data, at)
@@ -230,7 +254,9 @@ def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Exten
                 for _ in range(ids):
                     ref, at = read_var_uint(data, at)
                     ref_clock, at = read_var_uint(data, at)
-                    if ref == client and ref_clock >= clock:
+                    if ref != client:
+                        foreign.add(ref)
+                    elif ref_clock >= clock:
                         raise BadUpdate("a struct refers to one that comes after it")
                     if ref_clock >= needs.get(ref, 0):
                         needs[ref] = ref_clock + 1
@@ -271,7 +297,7 @@ def _parse(data: bytes, blocks: list[tuple[int, list[_Struct]]] | None) -> Exten
             deletes.append((client, clock, clock + length))
     if at != len(data):
         raise BadUpdate(f"{len(data) - at} bytes follow the update")
-    return Extent(tuple(runs), tuple(deletes), needs)
+    return Extent(tuple(runs), tuple(deletes), needs, not foreign.isdisjoint(seen))
 
 
 def _span(data: bytes, at: int) -> tuple[int, int]:

@@ -64,3 +64,10 @@ def test_no_store_is_made_by_looking(collab, tmp_path):
     assert result.exit_code == 2
     assert "nowhere.db does not exist" in result.stderr.replace("\n", " ")
     assert not (tmp_path / "nowhere.db").exists()
+
+
+def test_a_file_that_cannot_be_written(collab, document, tmp_path):
+    result = collab("export", "a room/ü", "--output", str(tmp_path / "nowhere" / "room.json"), "--store", URL)
+    assert result.exit_code == 2
+    assert "cannot be written (No such file or directory)" in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.output

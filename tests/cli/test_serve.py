@@ -11,8 +11,13 @@ import collab.cli.serve
 def started(monkeypatch):
     """The settings that a server was started with."""
     seen = []
-    monkeypatch.setattr(collab.cli.serve, "run", lambda settings: seen.append(settings) or 0)
-    monkeypatch.setattr(collab.cli.serve.log, "configure", lambda level, format: None)
+
+    def run(settings):
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr(collab.cli.serve, "run", run)
+    monkeypatch.setattr("collab.log.configure", lambda level, format: None)
     return seen
 
 

@@ -77,6 +77,12 @@ class Host:
         return client, self.recorders[-1]
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """The loop that the server runs on, and the one that everybody else has: their transports differ."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
     host = Host()
@@ -86,7 +92,7 @@ async def host() -> AsyncIterator[Host]:
     config.websocket_max_message_size = 10 * LIMIT
     stop = asyncio.Event()
     before = _tasks()
-    serving = asyncio.create_task(serve(host, config, shutdown_trigger=stop.wait, mode="asgi"))  # type: ignore[arg-type]
+    serving = asyncio.create_task(serve(host, config, shutdown_trigger=stop.wait, mode="asgi"))
     await until(lambda: _listens(host.port), "listening")
     yield host
     stop.set()
@@ -157,6 +163,40 @@ async def test_a_client_that_does_not_answer_a_goodbye_is_cut(host, monkeypatch)
     recorder.socket.close(1012, "")
     await until(lambda: recorder.ended, "cut", within=2)
     client.fin()
+
+
+async def test_a_client_that_takes_nothing_is_not_waited_for_when_it_is_told_to_go(host, monkeypatch):
+    """The goodbye stands behind what it does not read: it would never come to that."""
+    monkeypatch.setattr("collab.transport.asgi.GOODBYE_SECONDS", 0.3)
+    client, recorder = await host.open(receive_buffer=4096)
+    for _ in range(200):
+        recorder.socket.send(b"x" * 90_000)
+    await asyncio.sleep(0.1)
+    assert recorder.socket.buffered > 1_000_000
+    recorder.socket.close(4400, "")
+    await until(lambda: recorder.ended and host.done == 1, "cut", within=2)
+    assert recorder.ended == [1006]
+    recorder.socket.close(4400, "")  # harmless, as all of it
+    recorder.socket.send(b"x")
+    recorder.socket.abort()
+    client.fin()
+
+
+async def test_told_to_go_before_it_is_served(host):
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    socket = AsgiSocket(asyncio.Event().wait, send, message_bytes=LIMIT)  # type: ignore[arg-type]
+    socket.close(4400, "early")
+    recorder = Recorder()
+    running = asyncio.create_task(socket.run(recorder))
+    await until(lambda: said, "told")
+    assert said == [{"type": "websocket.close", "code": 4400, "reason": "early"}]
+    socket.abort()
+    await asyncio.wait_for(running, 5)
+    assert recorder.ended == [1006]
 
 
 async def test_pausing_holds_the_client_up(host):

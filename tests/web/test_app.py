@@ -33,10 +33,12 @@ def settings(**sections: Any) -> Settings:
 class ByHand:
     """A WebSocket of an ASGI server that is not hypercorn: whoever calls the app."""
 
-    def __init__(self, app: Any, path: str = "/room") -> None:
+    def __init__(self, app: Any, path: str = "/room", *, decoded: bool = False) -> None:
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.said: list[dict[str, Any]] = []
-        scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "headers": [], "subprotocols": []}
+        scope: dict[str, Any] = {"type": "websocket", "path": path, "headers": [], "subprotocols": []}
+        if not decoded:
+            scope["raw_path"] = path.encode()
         self._app = app(scope, self._to_app.get, self._send)
         self._to_app.put_nowait({"type": "websocket.connect"})
         self._heard = asyncio.Event()
@@ -82,6 +84,16 @@ async def test_any_asgi_server_will_do():
     assert row.update == doc.get_update()
 
 
+async def test_a_server_that_decodes_paths_itself():
+    """ASGI's `raw_path` is optional: `path` is decoded already, and nothing in it is decoded again."""
+    async with create_app(settings(), store=MemoryStore()) as app, anyio.create_task_group() as tasks:
+        socket = ByHand(app, "/50%25 \u00fc", decoded=True)
+        tasks.start_soon(socket.run)
+        await socket.heard(SyncStep1)
+        assert app.hub.find("50%25 \u00fc") is not None
+        socket.leave()
+
+
 async def test_lifespan_opens_and_saves():
     """Under hypercorn as a library: nobody but the lifespan protocol starts and stops the app."""
     store = MemoryStore()
@@ -91,7 +103,7 @@ async def test_lifespan_opens_and_saves():
     config.bind = [f"127.0.0.1:{port}"]
     config.accesslog = config.errorlog = None
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait, mode="asgi"))
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait, mode="asgi"))  # type: ignore[arg-type]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         with anyio.fail_after(10):
             while True:

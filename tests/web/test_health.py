@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import anyio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -87,6 +88,34 @@ async def test_a_write_that_failed_counts_although_the_check_passes(app, http, s
         await until(lambda: app.hub.commits.store_up, "the write tried again")
     assert (await http.get("/ready")).status_code == 200
     assert (await store.load("room")).seq == 1
+
+
+@pytest.mark.parametrize("error", [OSError("EIO"), ZeroDivisionError()])
+async def test_a_store_that_fails_as_nobody_foresaw_is_down_too(http, store, monkeypatch, error):
+    async def check() -> None:
+        raise error
+
+    monkeypatch.setattr(store, "check", check)
+    answer = await http.get("/ready")
+    assert answer.status_code == 503 and answer.json()["store"] == "down"
+
+
+async def test_a_store_that_does_not_answer(app, http, store, monkeypatch):
+    """Nobody who polls hangs with it, and one question at a time is enough."""
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.1)
+
+    async def check() -> None:
+        store.checks += 1
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(store, "check", check)
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(http.get, "/ready")
+    assert store.checks == 1
+    assert (await http.get("/ready")).status_code == 503
+    assert b"collab_store_up 0.0" in app.hub.metrics.render()[0]
 
 
 async def test_draining(app, http):

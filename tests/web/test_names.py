@@ -71,6 +71,14 @@ def test_normal_forms_are_different_rooms():
     assert name(b"/" + quote(composed).encode()) != name(b"/" + quote(decomposed).encode())
 
 
+def test_mounted_below_a_path_that_others_begin_with():
+    """Two paths are never one room: only whole steps are taken off."""
+    assert name(b"/collaboration", "/collab") == "collaboration"
+    assert name(b"/collab/oration", "/collab") == "oration"
+    assert name(b"/%C3%A4/notes", "/\u00e4") == "notes"
+    assert name(b"/collab%2Fnotes", "/collab") == "collab/notes"
+
+
 def test_mounted_below_a_path():
     assert name(b"/collab/notes", "/collab") == "notes"
     assert name(b"/collab/notes", "/collab/") == "notes"

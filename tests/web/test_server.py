@@ -9,10 +9,13 @@ import signal
 import socket
 import ssl
 import subprocess
+from typing import Any
 
 import pytest
+import websockets
+from pycrdt import Doc, Text
 
-from tests.support.raw import Raw, sync1
+from tests.support.raw import Raw, parse, sync1, update
 from tests.support.server import Server
 from tests.support.waiting import until
 
@@ -97,6 +100,53 @@ def certificate(tmp_path_factory):
     command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_an_editor_over_tls(certificate):
+    certfile, keyfile = certificate
+    arguments = ["--certfile", str(certfile), "--keyfile", str(keyfile)]
+    context = ssl.create_default_context(cafile=str(certfile))
+    context.check_hostname = False
+    with Server(args=arguments, health=None, env={"COLLAB_LIMITS__MESSAGE_BYTES": "100kB"}) as server:
+        url = f"wss://127.0.0.1:{server.port}/room"
+        async with websockets.connect(url, ssl=context) as one, websockets.connect(url, ssl=context) as other:
+            for client in (one, other):
+                await client.send(sync1())
+                while parse(await client.recv(decode=False)).kind != "sync2":
+                    pass
+            doc: Doc[Any] = Doc({"t": Text("over TLS")})
+            await one.send(update(doc.get_update()))
+            async with asyncio.timeout(5):
+                while parse(told := await other.recv(decode=False)).kind != "update":
+                    pass
+            assert parse(told).content == doc.get_update()
+            await one.send(b"\x00\x02" + b"x" * 200_000)
+            with pytest.raises(websockets.ConnectionClosedError):
+                async with asyncio.timeout(5):
+                    while True:
+                        await one.recv()
+            assert one.close_code == 4413
+        server.terminate()
+        assert (await server.exited(10)).code == 0
+        assert server.complaints() == []
+
+
+def test_a_key_that_does_not_fit_is_one_sentence(certificate, tmp_path):
+    """And nobody is asked for a passphrase on the terminal."""
+    certfile, keyfile = certificate
+    other, locked = tmp_path / "other.pem", tmp_path / "locked.pem"
+    subprocess.run(["openssl", "genrsa", "-out", str(other), "2048"], check=True, capture_output=True)
+    lock = ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", str(keyfile), "-out", str(locked)]
+    subprocess.run(lock, check=True, capture_output=True)
+    for wrong in (other, locked, certfile):
+        server = Server(args=["--certfile", str(certfile), "--keyfile", str(wrong)], health=None)
+        try:
+            server.start(wait=False)
+            assert server.wait(10).code == 2
+            assert f"{certfile} and {wrong} are no certificate and its key" in server.logs()
+            assert len(server.logs().splitlines()) == 1
+        finally:
+            server.close()
 
 
 def test_tls_offers_http_1_1_only(certificate):

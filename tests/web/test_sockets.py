@@ -32,6 +32,16 @@ async def test_the_first_subprotocol_offered_is_spoken(server):
         assert "sec-websocket-protocol" not in client.headers
 
 
+async def test_compression_is_not_agreed_to(server):
+    """Browsers always offer it. A small message could inflate to more than the server has."""
+    offer = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
+    async with await Raw.open(server.url, headers=offer) as client:
+        assert "sec-websocket-extensions" not in client.headers
+        await client.expect("sync1")
+        await client.send(b"\x03", rsv=4)  # compressed all the same
+        assert (await client.closed()).code in (1002, None)
+
+
 async def test_a_full_server_refuses_the_upgrade(server):
     """Before the handshake: even old clients back off then."""
     before = server.metrics().get("collab_connection_attempts_total", outcome="refused")
