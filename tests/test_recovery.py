@@ -487,3 +487,16 @@ def test_the_order_of_keys_is_no_difference_and_their_values_are():
     assert same(one, state(thing(("b", 2), ("a", 1))))
     assert not same(one, state(thing(("a", 1), ("b", 3))))
     assert not same(one, state(thing(("a", 1))))
+
+
+def test_who_is_guilty_is_found_without_trying_what_kills_yrs():
+    """Three short updates, two of which build on what is not there: yrs crashes on what it keeps waiting itself."""
+    script = """
+import anyio
+from pycrdt import Doc
+from collab import recovery
+updates = ["0101010d000100", "0201000000030401030003000300038101030300", "0102070004010174016104000700016200"]
+print(len(anyio.run(recovery.guilty, "room", Doc(), [bytes.fromhex(update) for update in updates])))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, f"the process ended with {result.returncode}: {result.stderr[-500:]}"

@@ -542,3 +542,31 @@ def test_what_is_let_through_does_not_kill_the_process(full, figure):
     assert done.returncode == 0, f"the process died ({done.returncode}) after {lines[-1]}"
     panics = [line for line in lines if line.startswith("panic")]
     figure(f"{lines[-1]} damaged updates, of which yrs panicked at {len(panics)}")
+
+
+KILLER = """
+import sys
+from pycrdt import Doc
+from collab.wire import vet
+
+doc, clocks = Doc(), {}
+for made in map(bytes.fromhex, ("0101010d000100", "0201000000030401030003000300038101030300")):
+    extent = vet.parse(made)
+    if sys.argv[1] == "what fits" and extent.missing(clocks):
+        made = vet.split(made, clocks)
+        extent = vet.parse(made)
+    doc.apply_update(made)
+    clocks |= {client: end for client, _, end in extent.structs}
+assert clocks == vet.parse_state_vector(doc.get_state()), clocks
+"""
+
+
+@pytest.mark.parametrize(("given", "survived"), [("all", False), ("what fits", True)])
+def test_what_yrs_keeps_waiting_can_kill_it(given, survived):
+    """Two well-formed updates of 7 and 20 bytes, each after a gap: whoever applies what does not fit yet may crash.
+
+    When the first half fails, yrs has learnt to wait, and this is one reason less for `split`.
+    """
+    done = subprocess.run([sys.executable, "-c", KILLER, given], cwd=HERE.parents[1], capture_output=True, text=True)
+    assert (done.returncode == 0) == survived, done.stderr
+    assert survived or done.returncode < 0, "killed by a signal"
