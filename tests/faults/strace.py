@@ -2,7 +2,9 @@
 
 A reported edit is proved durable when its bytes were written to a file and a later fdatasync (or fsync) of that file
 said yes. A sync that says no takes what was written before it along: the kernel may have dropped those pages and
-reports so only once ("fsyncgate"), so they must be written again before another sync can vouch for them.
+reports so only once ("fsyncgate"), so they must be written again before another sync can vouch for them. In a
+write-ahead log they even take along what comes behind them: a reader stops at the first frame that is not whole. So
+nothing in a log with such a hole counts until the hole is filled or the log is begun anew.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from tests.support.node import missing
 
 ID = re.compile(rb"[a-z]\d\d-\d{6}")
 
-SYSCALLS = "fdatasync,fsync,write,pwrite64"
+SYSCALLS = "fdatasync,fsync,write,pwrite64,ftruncate"
 
 _CALL = re.compile(rb"^(\d+) +(\w+)\((\d+)<([^>]*)>(.*)$", re.DOTALL)
 _RESUMED = re.compile(rb"^(\d+) +<\.\.\. (\w+) resumed>(.*)$", re.DOTALL)
 _REPORT = re.compile(rb"=(" + ID.pattern + rb")\\n")
+_PLACE = re.compile(rb", (\d+), (\d+)(?:\)| <unfinished)[^\"]*$")
 _RESULT = re.compile(rb"= (-?\d+)[^=]*$")
 
 
@@ -64,48 +66,75 @@ class Proof:
 def prove(record: Path, store: Path, pipe: Path) -> Proof:
     """Read a record: `store` is the database file (its log stands beside it), `pipe` the one for reports."""
     proof = Proof()
-    files = {os.fsencode(f"{store}{end}") for end in ("", "-wal", "-journal")}
-    written: dict[bytes, set[str]] = defaultdict(set)  # in the kernel's hands, by file
-    claimed: dict[tuple[bytes, bytes], set[str]] = {}  # by thread and call: what a sync that runs would make durable
+    files = {os.fsencode(f"{store}{end}"): _File(end == "-wal") for end in ("", "-wal", "-journal")}
     durable: set[str] = set()
     begun: dict[bytes, tuple[bytes, bytes, bytes]] = {}
     for line in record.read_bytes().splitlines():
-        resumed = _RESUMED.match(line)
-        if resumed:
-            thread, call, rest = resumed.groups()
+        if resumed := _RESUMED.match(line):
+            thread, _, rest = resumed.groups()
             if thread not in begun:
                 continue
-            call, file, content = begun.pop(thread)
+            call, name, content = begun.pop(thread)
         elif match := _CALL.match(line):
-            thread, call, _, file, rest = match.groups()
-            content = rest
-            if file == os.fsencode(pipe) and call == b"write":
+            thread, call, _, name, content = match.groups()
+            rest = content
+            if name == os.fsencode(pipe) and call == b"write":
                 ids = {one.decode() for one in _REPORT.findall(content)}
                 proof.unproved |= ids - proof.reported - durable
                 proof.reported |= ids
                 continue
-            if file not in files:
+            if name not in files:
                 continue
             if call in (b"fdatasync", b"fsync"):
-                claimed[thread, file] = set(written[file])
+                files[name].claim(thread)
             if line.endswith(b"<unfinished ...>"):
-                begun[thread] = call, file, content
+                begun[thread] = call, name, content
                 continue
         else:
             continue
         outcome = _RESULT.search(rest)
         if outcome is None:  # it was killed in there
             continue
-        good = int(outcome[1]) >= 0
+        file, good = files[name], int(outcome[1]) >= 0
         if call in (b"fdatasync", b"fsync"):
             proof.syncs += 1
-            reached = claimed.pop((thread, file))
-            written[file] -= reached
-            if good:
-                durable |= reached
-            else:
-                proof.failed_syncs += 1
+            proof.failed_syncs += not good
+            durable |= file.synced(thread, good)
+        elif call == b"ftruncate":
+            file.begun_anew()
         elif good:
             proof.writes += 1
-            written[file] |= {one.decode() for one in ID.findall(content)}
+            place = _PLACE.search(content)
+            assert place is not None, content[-80:]
+            file.wrote(int(place[2]), int(place[1]), {one.decode() for one in ID.findall(content)})
     return proof
+
+
+class _File:
+    """What the kernel holds of one file and has not been vouched for."""
+
+    def __init__(self, is_log: bool) -> None:
+        self._is_log = is_log
+        self._dirty: dict[tuple[int, int], set[str]] = {}  # (offset, bytes) -> the ids in there
+        self._claims: dict[bytes, list[tuple[int, int]]] = {}
+        self._holes: set[tuple[int, int]] = set()
+
+    def wrote(self, offset: int, size: int, ids: set[str]) -> None:
+        self._dirty[offset, size] = ids
+        self._holes.discard((offset, size))
+
+    def claim(self, thread: bytes) -> None:
+        """A sync begins: it is about what was written until now."""
+        self._claims[thread] = list(self._dirty)
+
+    def synced(self, thread: bytes, good: bool) -> set[str]:
+        """A sync ended: the ids that are durable by it."""
+        places = self._claims.pop(thread)
+        ids = set[str]().union(*(self._dirty.pop(place, set()) for place in places))
+        if not good:
+            self._holes.update(places)
+        return ids if good and not (self._is_log and self._holes) else set()
+
+    def begun_anew(self) -> None:
+        self._dirty.clear()
+        self._holes.clear()

@@ -25,11 +25,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 QUIET = {"COLLAB_LOG__LEVEL": "error", "COLLAB_STORE__RETRY_SECONDS": "0.02", "COLLAB_STORE__CHECKPOINT_ROWS": "150"}
 
 
-async def write_all(server, book: Book, *, writers: int, edits: int) -> None:
+async def write_all(server, book: Book, *, writers: int, edits: int, pause: float = 0.002) -> None:
     """Some writers write so many edits each, and wait until all are reported committed."""
     people = [Writer(f"w{number:02d}", server.url, book, 5) for number in range(writers)]
     await asyncio.gather(*(writer.come_back() for writer in people))
-    await asyncio.gather(*(writer.write(edits, 0.002) for writer in people))
+    await asyncio.gather(*(writer.write(edits, pause) for writer in people))
     await server.all_committed(book.made, 60)
     for writer in people:
         await writer.leave()
@@ -78,7 +78,7 @@ async def test_d09_an_fsync_that_fails_is_not_trusted_later(told, tmp_path, full
         server.prefix = strace(record, "-e", "inject=fdatasync,fsync:error=EIO:when=8+7")
         await server.up()
         book = Book("room")
-        await write_all(server, book, writers=4, edits=500 if full else 60)
+        await write_all(server, book, writers=2, edits=500 if full else 80, pause=0.01)
         status, _ = server.get("/live")
         assert status == 200
         await stop_inside(server)
