@@ -48,4 +48,69 @@ class Denied:
     reason: str
 
 
-Message = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | Denied
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Client to server: its token. Hocuspocus says with it which version it is, from 4 on."""
+
+    token: str
+    version: str | None = None
+
+    def __repr__(self) -> str:  # not in any log
+        return f"Auth(version={self.version!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """Server to client: show your token again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Server to client: come in, and may you write?"""
+
+    may_write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Server to client: one of your updates is committed in the store, or will never be."""
+
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stateless:
+    """Words of an application, for whoever is here now; never stored."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """This document is over for the client; its socket stays. Only the server says why."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Client to server: say this again once all that I sent before is committed (y-sweet)."""
+
+    data: bytes
+
+
+Message = (
+    SyncStep1
+    | SyncStep2
+    | Update
+    | Awareness
+    | QueryAwareness
+    | Denied
+    | Auth
+    | TokenWanted
+    | Granted
+    | Saved
+    | Stateless
+    | Close
+    | Echo
+)

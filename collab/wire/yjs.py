@@ -1,21 +1,30 @@
 """The y-websocket dialect: `varUint type • payload`, one message per frame (docs/reference/protocol.md, part 2).
 
-Sources: y-websocket/src/y-websocket.js 2.1.0 to 3.1.0, y-protocols/{sync,awareness,auth}.js.
+Sources: y-websocket/src/y-websocket.js 2.1.0 to 3.1.0, y-protocols/{sync,awareness,auth}.js; type 102 is y-sweet's
+(js-pkg/client/src/provider.ts).
 """
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import overload
 
 from ..errors import BadMessage
 from .lib0 import expect_end, read_var_bytes, read_var_string, read_var_uint, var_bytes, var_string
-from .messages import Awareness, Denied, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from .messages import Awareness, Denied, Echo, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 
 NAME = "y-websocket"
+OFFSET = 0
+"""Where in a frame the type of its message stands."""
+ACKNOWLEDGES = False
+"""Clients count no acknowledgements; whoever wants to know asks for an `Echo`."""
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = range(4)
 STEP1, STEP2, UPDATE = range(3)
 PERMISSION_DENIED = 0
+ECHO = 102
+
+Spoken = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | Denied | Echo
+"""What this dialect has a word for."""
 
 NOTHING_NEW = Awareness(b"\x00")
 """An awareness update about no one: a frame of three bytes that every client takes and that changes nothing."""
@@ -32,18 +41,7 @@ def decode(frame: bytes) -> Message:
     kind, at = read_var_uint(frame, 0)
     match kind:
         case 0:  # SYNC
-            step, at = read_var_uint(frame, at)
-            body, at = read_var_bytes(frame, at)
-            expect_end(frame, at)
-            match step:
-                case 2:
-                    return Update(body)
-                case 1:
-                    return SyncStep2(body)
-                case 0:
-                    return SyncStep1(body)
-                case _:
-                    raise BadMessage(f"unknown sync message {step}")
+            return decode_sync(frame, at)
         case 1:  # AWARENESS
             body, at = read_var_bytes(frame, at)
             expect_end(frame, at)
@@ -58,12 +56,44 @@ def decode(frame: bytes) -> Message:
         case 3:  # QUERY_AWARENESS
             expect_end(frame, at)
             return QueryAwareness()
+        case 102:  # ECHO
+            data, at = read_var_bytes(frame, at)
+            expect_end(frame, at)
+            return Echo(data)
         case _:
             raise BadMessage(f"unknown message type {kind}")
 
 
-def encode(message: Message) -> bytes:
-    """The frame that says `message`."""
+def decode_sync(frame: bytes, at: int) -> SyncStep1 | SyncStep2 | Update:
+    """The message of type 0 whose step stands at `at` (y-protocols/sync.js).
+
+    Raises:
+        BadMessage: It is truncated, has something behind it, or is of an unknown step.
+    """
+    step, at = read_var_uint(frame, at)
+    body, at = read_var_bytes(frame, at)
+    expect_end(frame, at)
+    match step:
+        case 2:
+            return Update(body)
+        case 1:
+            return SyncStep2(body)
+        case 0:
+            return SyncStep1(body)
+        case _:
+            raise BadMessage(f"unknown sync message {step}")
+
+
+@overload
+def encode(message: Spoken) -> bytes: ...
+
+
+@overload
+def encode(message: Message) -> bytes | None: ...
+
+
+def encode(message: Message) -> bytes | None:
+    """The frame that says `message`; None when there is no word for it."""
     match message:
         case Update(update):
             return b"\x00\x02" + var_bytes(update)
@@ -77,5 +107,7 @@ def encode(message: Message) -> bytes:
             return b"\x03"
         case Denied(reason):
             return b"\x02\x00" + var_string(reason)
+        case Echo(data):
+            return b"\x66" + var_bytes(data)
         case _:
-            assert_never(message)
+            return None

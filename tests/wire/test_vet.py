@@ -344,6 +344,8 @@ def test_the_empty_update():
         (update(run(b"\x02\x01\x01t\x01\x011")), "JSON content"),
         (update(run(b"\x04\x01\x01t" + var_bytes(b"\xff"))), "UTF-8"),
         (update(run(b"\x04\x01\x01t" + var_bytes(b"\xed\xa0\xbd"))), "UTF-8"),
+        (update(run(b"\x24\x01\x01t\x01k\x02ab")), "value of a key"),
+        (update(run(b"\x28\x01\x01t\x01k\x02\x7f\x7f"), deletes=b"\x01\x07\x01\x00\x01"), "value of a key"),
         (update(run(b"\x04\x01\x01t\x05a")), "larger than the data"),
         (value(b"\x00"), "unknown value 0"),
         (value(b"\x7d" + b"\xff" * 10 + b"\x00"), "ten bytes"),
@@ -356,6 +358,21 @@ def test_the_empty_update():
 def test_what_is_not_an_update_is_refused(made, why):
     with pytest.raises(BadUpdate, match=why):
         vet.parse(made)
+
+
+@pytest.mark.parametrize("deletes", [[(0, 2), (2, 1)], [(1, 2), (0, 1)], [(0, 3)], [(0, 9)]])
+def test_old_values_of_a_key_may_stand_in_one_struct(deletes):
+    """Yjs joins neighbours that are deleted, and keeps what is in them for as long as they could be restored."""
+    ranges_ = b"".join(var_uint(start) + var_uint(length) for start, length in deletes)
+    made = update(run(b"\x28\x01\x01t\x01k\x03" + b"\x7f" * 3), deletes=b"\x01\x07" + bytes([len(deletes)]) + ranges_)
+    assert vet.parse(made).structs == ((7, 0, 3),)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_editor_writes_long_values(seed):
+    editors = Editors(seed)
+    for made in [*editors.updates, *(doc.get_update() for doc in editors.docs)]:
+        assert vet.parse(made).values == ()
 
 
 @pytest.mark.parametrize("depth", [vet.MAX_DEPTH, vet.MAX_DEPTH + 1])

@@ -10,7 +10,20 @@ from pycrdt import Doc, Text, YMessageType, YSyncMessageType, create_sync_messag
 from collab.errors import BadMessage
 from collab.wire import yjs
 from collab.wire.lib0 import var_bytes
-from collab.wire.messages import Awareness, Denied, QueryAwareness, SyncStep1, SyncStep2, Update
+from collab.wire.messages import (
+    Awareness,
+    Close,
+    Denied,
+    Echo,
+    Granted,
+    QueryAwareness,
+    Saved,
+    Stateless,
+    SyncStep1,
+    SyncStep2,
+    TokenWanted,
+    Update,
+)
 
 # docs/reference/protocol.md: what y-websocket 2.1 to 3.1 and y-protocols 1.0.7 write.
 GOLDEN = [
@@ -86,7 +99,7 @@ def test_an_empty_frame_is_refused():
 
 @pytest.mark.parametrize("rest", [b"", b"\x00", b"\x02\x00", b"\x02\x02\x00\x00"])
 def test_unknown_types_are_refused(rest):
-    for kind in range(4, 256):
+    for kind in set(range(4, 256)) - {yjs.ECHO}:
         with pytest.raises(BadMessage):
             yjs.decode(bytes([kind]) + rest)
 
@@ -138,3 +151,16 @@ def test_random_bytes_are_one_message_or_refused(frame):
     except BadMessage:
         return
     assert yjs.encode(message) == frame
+
+
+def test_an_echo_is_asked_for_and_given_in_the_same_bytes():
+    frame = b"\x66\x03abc"
+    assert yjs.decode(frame) == Echo(b"abc") and yjs.encode(Echo(b"abc")) == frame
+    for broken in (b"\x66", b"\x66\x04abc", b"\x66\x02abc"):
+        with pytest.raises(BadMessage):
+            yjs.decode(broken)
+
+
+def test_what_the_dialect_has_no_word_for_is_not_said():
+    for message in (Saved(True), Granted(True), TokenWanted(), Stateless("hi"), Close("over")):
+        assert yjs.encode(message) is None
