@@ -21,8 +21,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..errors import SettingsError
+from .access import AuthSettings
 from .sections import (
-    AuthSettings,
     LimitSettings,
     LivenessSettings,
     LogSettings,
@@ -154,7 +154,7 @@ class Setting:
             return f"{value:g}"
         if isinstance(value, bool):
             return str(value).lower()
-        return mask_url(str(value)) if self.name == "store.url" else str(value)
+        return mask_url(str(value)) if self.name.endswith("url") else str(value)
 
 
 class Settings(BaseSettings):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from .values import KiB, MiB, parse_size
+from .values import KiB, MiB, parse_list, parse_networks, parse_origin, parse_size
 
 
 def _lower(value: object) -> object:
@@ -34,10 +34,16 @@ class ServerSettings(Section):
     port: int = Field(
         default=1234, ge=0, le=65_535, description="TCP port number to listen on; 0 lets the system choose one."
     )
+    hocuspocus_path: str = Field(
+        default="/hocuspocus",
+        pattern=r"^/\S*$",
+        description="Path, beside `/`, where Hocuspocus providers connect; their messages name the documents.",
+    )
     certfile: Path | None = Field(
         default=None, description="File with the TLS certificate chain (PEM); needs `keyfile` too."
     )
     keyfile: Path | None = Field(default=None, description="File with the TLS private key (PEM); needs `certfile` too.")
+    production: bool = Field(default=False, description="Yes or no: do without what is for trying out, the page /demo.")
     debug: bool = Field(
         default=False, description="Yes or no: log at level debug, for people, unless the log section says else."
     )
@@ -48,6 +54,46 @@ class ServerSettings(Section):
         default=20.0, description="Longest time a shutdown may take; then the process ends with a failure code."
     )
     backlog: Count = Field(default=2048, description="Number of TCP connections that may wait to be accepted.")
+    supervisor: bool = Field(
+        default=True,
+        description="Yes or no: `collab serve` runs the server as a child and starts it again when it dies. No is for "
+        "where something else does that.",
+    )
+    give_up_seconds: Seconds = Field(
+        default=600.0,
+        description="How long a server that dies again and again is started again; then its exit code is passed on.",
+    )
+    handshake_seconds: Seconds = Field(
+        default=5.0,
+        description="Time in which a client has to finish its TLS handshake, and then its request; a connection that "
+        "asks for nothing is closed after it, too.",
+    )
+    tcp_timeout_seconds: Seconds = Field(
+        default=30.0,
+        lt=2_000_000,
+        description="Time after which the system gives up a client that confirms nothing of what it was sent "
+        "(TCP_USER_TIMEOUT, Linux).",
+    )
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="Addresses or networks of your own reverse proxies, by commas (`10.0.0.0/8, 127.0.0.1`): what they "
+        "say in X-Forwarded-For or Forwarded is believed, and nobody else.",
+    )
+    allowed_origins: str | None = Field(
+        default=None,
+        description="Pages that may connect and ask, by commas: `https://app.example.com`, `https://*.example.com`, "
+        "`same` for the server's own host alone, `*` for all. Not set: all, or `same` where cookies give access.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="Token that /metrics asks for (`Authorization: Bearer ...`)."
+    )
+    internal_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on for `internal_port`."
+    )
+    internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        default=None,
+        description="Second TCP port number, without TLS and without editors: /metrics is answered there only.",
+    )
     switch_interval_seconds: Seconds = Field(
         default=0.0005,
         lt=1,
@@ -65,8 +111,26 @@ class ServerSettings(Section):
                 raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
         return path
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        parse_networks(value)
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str | None) -> str | None:
+        for origin in parse_list(value):
+            if origin not in ("*", "same"):
+                parse_origin(origin)
+        return value
+
     @model_validator(mode="after")
     def _rules(self) -> Self:
+        if self.internal_port is not None and self.internal_port == self.port:
+            raise ValueError(
+                f"{{internal_port}} and {{port}} are both {self.port}: they are told apart by their numbers"
+            )
         if self.certfile is not None and self.keyfile is None:
             raise ValueError("{certfile} is set but {keyfile} is not: set both for TLS, or none")
         if self.keyfile is not None and self.certfile is None:
@@ -136,7 +200,40 @@ class LimitSettings(Section):
     """What clients may ask of the server."""
 
     connections: Count = Field(default=10_000, description="Number of clients that may be connected.")
+    connections_per_address: Count = Field(
+        default=1_000,
+        description="Number of clients from one address (IPv6: one /64) that may be connected. This machine's own "
+        "clients are not counted, unless a proxy that is trusted runs here.",
+    )
+    connections_per_user: Count = Field(
+        default=500, description="Number of clients of one user that may be connected; nameless users are not counted."
+    )
     connections_per_room: Count = Field(default=1_000, description="Number of clients that may be in one room.")
+    new_connections_per_second: Count = Field(
+        default=1_000, description="Number of new clients per second; five times as many may come at once."
+    )
+    new_connections_per_second_per_address: Count = Field(
+        default=100,
+        description="Number of new clients per second from one address, counted as connections_per_address is; five "
+        "times as many may come at once.",
+    )
+    messages_per_second: Count = Field(
+        default=500, description="Number of messages per second that one client may send; more are read more slowly."
+    )
+    messages_burst: Count = Field(
+        default=5_000, description="Number of messages that one client may send at once before it is slowed down."
+    )
+    bytes_per_second: Size = Field(
+        default=8 * MiB, description="Bytes per second that one client may send; more are read more slowly."
+    )
+    bytes_burst: Size = Field(
+        default=64 * MiB,
+        description="Bytes that one client may send at once before it is slowed down (at least one whole message).",
+    )
+    debt_seconds: Seconds = Field(
+        default=10.0,
+        description="How far beyond its rates a client may get, counted in time to wait; past it the client is closed.",
+    )
     message_bytes: Size = Field(
         default=16 * MiB, description="Largest message taken from a client, in bytes; more closes it."
     )
@@ -155,6 +252,37 @@ class LimitSettings(Section):
         default=12.0, description="Time for which a refused client that came back at once is held before it is closed."
     )
     awareness_bytes: Size = Field(default=64 * KiB, description="Largest presence state of one client id, in bytes.")
+    awareness_ids_per_connection: Count = Field(
+        default=64, description="Number of client ids that one client may show; further ones are not shown to others."
+    )
+    document_bytes: Size = Field(
+        default=128 * MiB, description="Largest document that takes further edits, in bytes; larger ones are read-only."
+    )
+    rooms_created_per_user: Count = Field(
+        default=1_000,
+        description="Number of rooms per hour that one user, or one address of users without a name, may make by "
+        "entering them.",
+    )
+    unauthenticated_bytes: Size = Field(
+        default=5 * MiB, description="Bytes kept from a client while its access is being decided."
+    )
+    unauthenticated_messages: Count = Field(
+        default=1_000, description="Number of messages kept from a client while its access is being decided."
+    )
+    unauthenticated_documents: Count = Field(
+        default=100, description="Number of documents that a client may ask for while its access is being decided."
+    )
+    unauthenticated_total_bytes: Size = Field(
+        default=256 * MiB, description="Bytes kept from all clients together while their access is being decided."
+    )
+    auth_seconds: Seconds = Field(
+        default=10.0,
+        description="Time from the handshake within which a client must have access; nothing it sends makes it longer.",
+    )
+    auth_concurrency: Count = Field(
+        default=100,
+        description="Number of decisions about access that are waited for at once; a quarter of them for one address.",
+    )
 
 
 class LivenessSettings(Section):
@@ -189,17 +317,4 @@ class LogSettings(Section):
     format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
         default="auto",
         description="How a line looks: `json`, `console` (for people), or `auto`: console on a terminal, else json.",
-    )
-
-
-class AuthSettings(Section):
-    """Reserved for access control, which comes in a later version."""
-
-    jwt_secret: SecretStr | None = Field(
-        default=None,
-        description="Reserved: key that will check tokens. This version cannot check tokens, so it does not serve "
-        "while this is set.",
-    )
-    jwt_issuer: str | None = Field(
-        default=None, description="Reserved: issuer that tokens will have to name; not read yet."
     )

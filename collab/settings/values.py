@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 MASK = "********"
@@ -40,3 +41,27 @@ def mask_url(url: str) -> str:
     if password:
         url = re.sub(r"(//[^/?#]*?:)[^/?#]*(?=@)", rf"\1{MASK}", url, count=1)
     return re.sub(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#]*", rf"\1{MASK}", url)
+
+
+def parse_list(text: str | None) -> list[str]:
+    """The words between commas."""
+    return [word for word in (part.strip() for part in (text or "").split(",")) if word]
+
+
+def parse_networks(text: str | None) -> list[IPv4Network | IPv6Network]:
+    """Networks from `10.0.0.0/8, 127.0.0.1, ::1`; raises ValueError."""
+    try:
+        return [ip_network(word) for word in parse_list(text)]
+    except ValueError as error:
+        raise ValueError(f"it should be addresses or networks such as 10.0.0.0/8, by commas ({error})") from None
+
+
+def parse_origin(text: str) -> tuple[str, str, int]:
+    """Scheme, host in small letters and port of an origin (RFC 6454) such as `https://app.example.com`.
+
+    The host may begin with `*.`. Raises ValueError for anything that a browser would not send, with that exception.
+    """
+    match = re.fullmatch(r"(https?)://((?:\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", text.lower())
+    if match is None:
+        raise ValueError("it should be origins such as https://app.example.com or https://*.example.com, by commas")
+    return match[1], match[2], int(match[3] or (443 if match[1] == "https" else 80))

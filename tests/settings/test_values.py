@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collab.settings.values import mask_url, parse_size, show_size
+from collab.settings.values import mask_url, parse_list, parse_networks, parse_origin, parse_size, show_size
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,28 @@ def test_show_size():
 )
 def test_mask_url(url, masked):
     assert mask_url(url) == masked
+
+
+def test_lists():
+    assert parse_list(" a, b ,,c,") == ["a", "b", "c"]
+    assert parse_list(None) == parse_list("") == parse_list(" , ") == []
+
+
+def test_networks():
+    assert [str(network) for network in parse_networks("10.0.0.0/8, ::1,127.0.0.1")] == [
+        "10.0.0.0/8",
+        "::1/128",
+        "127.0.0.1/32",
+    ]
+    for wrong in ("10.0.0.1/8", "proxy", "10.0.0.0/33", "10.0.0.0-10.0.0.9"):
+        with pytest.raises(ValueError, match="addresses or networks"):
+            parse_networks(wrong)
+
+
+def test_origins():
+    assert parse_origin("https://App.example.com") == ("https", "app.example.com", 443)
+    assert parse_origin("http://*.example.com:8080") == ("http", "*.example.com", 8080)
+    assert parse_origin("http://[::1]:3000") == ("http", "[::1]", 3000)
+    for wrong in ("", "null", "app.example.com", "https://", "https://a/b", "https://a?b", "ws://a", "https://a@b"):
+        with pytest.raises(ValueError, match="origins such as"):
+            parse_origin(wrong)
