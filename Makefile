@@ -17,16 +17,18 @@ APT := command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q
 SERVER  := $(VENV)/.server
 DEV     := $(VENV)/.dev
 INTEROP := tests/interop/node_modules/.package-lock.json
+VITE    := collab/console/node_modules/.package-lock.json
+CONSOLE := collab/console/dist/demo.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types bench docs lock debian node clean
+.PHONY: help install serve test lint types bench docs lock debian node console clean
 
-install: $(DEV) ## Make .venv with the server and everything to work on it
+install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor
 
 serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
 	@exec $(BIN)/collab serve $(ARGS)
 
-test: $(DEV) debian node ## Install what the tests need and run them all (ARGS="--full": the long forms too)
+test: $(DEV) debian node console ## Install what the tests need and run them all (ARGS="--full": the long forms too)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV) ## Check style, format and the Dockerfile
@@ -71,6 +73,10 @@ debian:
 	@command -v strace >/dev/null || { $(APT) strace >/dev/null; } || { \
 	  echo "strace is missing (apt-get install strace): the tests that need it cannot run" >&2; [ -z "$$CI" ]; }
 
+# Chromium is the browser in which the demo editor is tested, on the same terms.
+	@command -v chromium >/dev/null || { $(APT) chromium >/dev/null; } || { \
+	  echo "chromium is missing (apt-get install chromium): the tests in a browser cannot run" >&2; [ -z "$$CI" ]; }
+
 # The editors' own clients, from npm. Without Node their tests skip, except where CI is set.
 node:
 	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null \
@@ -84,8 +90,26 @@ $(INTEROP): tests/interop/package-lock.json
 	cd tests/interop && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+NODE_FOR_VITE := node -e 'const [a, b] = process.versions.node.split("."), v = 100 * a + +b; process.exit(v >= 2212 || (v >= 2019 && v < 2100) ? 0 : 1)'
+
+# The demo editor. Without npm there is none, and its page says so; the server needs nothing of it.
+console:
+	@if $(NODE_FOR_VITE) 2>/dev/null && npm --version >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory $(CONSOLE); \
+	else \
+	  echo "Node 20.19, 22.12 or newer with npm is missing: the demo editor cannot be built" >&2; [ -z "$$CI" ]; \
+	fi
+
+$(VITE): collab/console/package-lock.json
+	cd collab/console && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CONSOLE): $(VITE) $(wildcard $(addprefix collab/console/,*.html *.js *.json demo/* shared/* public/*/*))
+	cd collab/console && npm run --silent build -- --logLevel warn
+	@touch $@
+
 # The locks hold for every supported Python; `make lock ARGS=--upgrade` moves to what is newest.
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url \
         --custom-compile-command "make lock" $(ARGS) pyproject.toml
 
 lock: | $(BIN)/python
@@ -94,5 +118,6 @@ lock: | $(BIN)/python
 	$(LOCK) -o requirements-dev.lock --group dev --constraint requirements.lock
 
 clean:
-	rm -rf .venv .venv-* build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/interop/node_modules
+	rm -rf .venv .venv-* build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/interop/node_modules \
+	  collab/console/dist collab/console/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

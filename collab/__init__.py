@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .auth import Grant, Knock, Level
     from .errors import CollabError
+    from .letters import Letter
     from .settings import Settings
     from .store import Store, open_store
     from .web.app import create_app
     from .yroom import Room
 
-__all__ = ["CollabError", "Room", "Settings", "Store", "create_app", "open_store"]
+__all__ = ["CollabError", "Grant", "Knock", "Letter", "Level", "Room", "Settings", "Store", "create_app", "open_store"]
 
 _HOME = {
     "CollabError": "errors",
+    "Grant": "auth",
+    "Knock": "auth",
+    "Letter": "letters",
+    "Level": "auth",
     "Room": "yroom",
     "Settings": "settings",
     "Store": "store",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 from anyio import Event
 
 from . import recovery
@@ -20,13 +23,18 @@ ROWS_PER_BYTE = 1 / 1024
 
 
 class Compactor:
-    """The queue of rooms to compact. Each reads what is stored, so the live rooms are not touched."""
+    """The queue of rooms to compact. Each reads what is stored, so the live rooms are not touched.
+
+    Attributes:
+        watched: Stands around each compaction, given the room's name; what it raises keeps the room from it.
+    """
 
     def __init__(self, store: Store, settings: StoreSettings, metrics: Metrics) -> None:
         self._store = store
         self._settings = settings
         self._metrics = metrics
         self._journals: dict[str, Journal] = {}
+        self.watched: Callable[[str], AbstractContextManager[None]] = lambda room: nullcontext()
         self._work = Event()
 
     def look_at(self, journal: Journal) -> None:
@@ -48,7 +56,8 @@ class Compactor:
             room = next(iter(self._journals))
             journal = self._journals.pop(room)
             try:
-                size = await recovery.compact(self._store, room)
+                with self.watched(room):
+                    size = await recovery.compact(self._store, room)
                 if size:
                     journal.core.bytes = size
                     self._metrics.compactions.inc()

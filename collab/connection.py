@@ -1,299 +1,350 @@
-"""One socket: its dialect, its limits, its place in a room, and how it ends."""
+"""One socket: its dialect, its limits, its places in rooms, and how it ends."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
+from typing import Protocol
 
-from .errors import BadMessage, CollabError, Forbidden, SlowPeer, TooLarge, TooMany
+from .addresses import Addresses
+from .auth import Authorize, Grant, everyone
+from .errors import BadMessage, BadRoomName, CollabError, TooLarge, TooMany, Unauthorized
 from .fence import Panic
-from .hub import Hub, Opened
-from .limits import Refusals
+from .hub import Hub
+from .intake import Intake
+from .limits import Pace, Refusals, Visitor
+from .liveness import Liveness
 from .log import Logger, get_logger
-from .seat import Dialect, Seat
+from .place import Place
+from .seat import Dialect
 from .transport import Socket
-from .wire import yjs
-from .wire.messages import Awareness, Denied, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from .wire import hocuspocus, yjs
+from .wire.messages import Denied, TokenWanted
 
 log = get_logger(__name__)
 
 _numbers = itertools.count(1)
 
-RECEIVED: dict[type[Message], str] = {
-    SyncStep1: "sync_step1",
-    SyncStep2: "sync_step2",
-    Update: "update",
-    Awareness: "awareness",
-    QueryAwareness: "query_awareness",
-    Denied: "denied",
-}
-
-
-SYNC_STEP1 = b"\x00\x00"
-"""How the first frame of every y-websocket client begins."""
-
 EDITOR_SECONDS = 1.0
 """How long a client that was refused before has to show that it is an editor, by its first frame."""
+GRACE_SECONDS = 0.5
+"""How long a Hocuspocus client that asks for a document has to show its token: version 2 shows none if it has none."""
+AHEAD_SECONDS = 10.0
+"""How long before its access ends a client is asked for a new token."""
+DENIED_SECONDS = 60.0
+"""How long a client that was let in nowhere may stay, to show a better token."""
+
+
+class Guest(Protocol):
+    """What one user, or one address, may have of this server, all their connections together."""
+
+    def is_user(self, subject: str | None) -> None:
+        """Access was granted as `subject`; raises `TooMany`."""
+
+    def creates_room(self, subject: str | None) -> None:
+        """A room is made by entering it; raises `TooMany`."""
 
 
 class Connection:
-    """A client on a socket of its own, in one room. Every method returns at once; frames come in by `received`.
+    """A client on a socket of its own. Every method returns at once; frames come in by `received`.
 
-    Frames that come before the room is there wait, within bounds, and are taken in even when the client has gone by
-    then: whatever reached the server counts.
+    A path that names a room is taken for y-websocket, until the first frame tells that it is Hocuspocus.
 
     Args:
         hub: All rooms.
         socket: What carries the frames.
-        name: The room's name.
+        name: The room's name, if the path has one.
         address: Where the client is, for the log and for telling who comes back.
         path: What it asked for, likewise.
         refusals: Who was refused a moment ago.
         clock: Gives monotonic seconds.
         ended: Called once, when nothing is left to do for this client.
+        authorize: Decides who may come in.
+        token: What the client showed in its request.
+        origin: The page it comes from.
+        wall: Seconds since the epoch.
+        guest: What its user and its address may have, all their connections together.
+        visitor, pace: What is kept of it before it has access, and how fast it may send.
+        revoked: Whether a grant counts no more.
     """
 
     def __init__(
         self,
         hub: Hub,
         socket: Socket,
-        name: str,
+        name: str | None,
         *,
         address: str,
         path: bytes,
         refusals: Refusals,
         clock: Callable[[], float],
         ended: Callable[[Connection], None],
-        dialect: Dialect = yjs,
+        authorize: Authorize = everyone,
+        token: str | None = None,
+        origin: str | None = None,
+        wall: Callable[[], float] = lambda: 0.0,
+        guest: Guest | None = None,
+        visitor: Visitor | None = None,
+        pace: Pace | None = None,
+        revoked: Callable[[Grant], bool] = lambda grant: False,
     ) -> None:
         self.hub = hub
         self.socket = socket
         self.name = name
         self.number = next(_numbers)
-        self.log: Logger = log.bind(connection=self.number, room=name, client=address)
-        self._address = address
+        self.log: Logger = log.bind(connection=self.number, client=address)
+        self.address = address
+        self.origin = origin
+        self.authorize = authorize
+        self.clock = clock
+        self.places: dict[str, Place] = {}
+        self._wall = wall
+        self._guest = guest
+        self._revoked = revoked
+        self.token = token
         self._path = path
         self._refusals = refusals
-        self._clock = clock
         self._ended = ended
-        self._dialect = dialect
         self._limits = hub.settings.limits
-        self._liveness = hub.settings.liveness
-        self._opened: Opened | None = None
-        self._seat: Seat | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._dialect: Dialect | None = None  # of the whole socket; None for Hocuspocus, and while nobody knows
+        self._speaks: str | None = None
+        self._verdict: CollabError | None = None
+        self._denied = False
         self._refused: CollabError | None = None
         self._refused_at: float | None = None
         self._is_editor = False
-        self._opening = False
         self._closing = False
         self._gone = False
-        now = clock()
-        self._heard_at = self._spoke_at = self._moved_at = now
-        self._probes = 0
-        self._written = 0
+        self._over = False
+        self._began = now = clock()
+        self.liveness = Liveness(socket, hub.settings, hub.metrics, self.log, self.send, now)
+        self.intake = Intake(socket, self._limits, hub.metrics, self.refuse, hub.call_later, visitor=visitor, pace=pace)
+        self._addresses = Addresses(self)
 
     # ------------------------------------------------------------------ how it begins
 
     def begin(self, error: CollabError | None = None) -> None:
-        """Find the room, or have it opened, and take a seat; or be refused, when an `error` is known already."""
+        """Greet the client, when the path says whom; or refuse it, when an `error` is known already."""
         self.hub.beats.add(self.beat)
         if error is not None:
+            self._dialect = yjs
             self.refuse(error)
-            return
-        opened = self.hub.find(self.name)
-        if opened is not None:
-            self.hub.hold(opened)
-            self._enter(opened)
-        else:
-            self._opening = True
-            self.hub.start_soon(self._open)
+        elif self.name is not None:
+            self._dialect = yjs
+            place = self.places[""] = Place(self, self.name, yjs)
+            place.knock(self.token)
 
-    async def _open(self) -> None:
-        try:
-            opened = await self.hub.open(self.name)
-        except CollabError as error:
-            self._opening = False
-            self.refuse(error)
-        else:
-            self._opening = False
-            self._enter(opened)
-        if self._gone:
-            self._leave()
-            self._ended(self)
-
-    def _enter(self, opened: Opened) -> None:
-        """Sit down, and take in what waited for it."""
-        self._opened = opened
-        limit = self._limits.connections_per_room
-        if opened.seats >= limit:
-            self._waiting.clear()
-            self.refuse(TooMany("clients in this room", limit))
-            self._leave()
+    def _recognise(self, frame: bytes) -> None:
+        """The first frame tells what the client speaks."""
+        if hocuspocus.opens(frame, surely=self.name is not None):
+            for place in self.places.values():
+                place.leave()
+                place.over = True
+            self.places.clear()
+            self._verdict = self._dialect = None
+            self._speaks = hocuspocus.__name__
+            self._is_editor = True
             return
-        opened.seats += 1
-        now = self._heard_at = self._moved_at = self._clock()  # whoever had to wait for the room is not blamed for it
-        self._seat = Seat(
-            opened.core,
-            self._dialect,
-            self,
-            outbox_bytes=self._limits.outbox_bytes,
-            metrics=self.hub.metrics,
-            trouble=self._trouble,
-            now=now,
-        )
-        self._seat.enter()
-        self.log.info("client joined", clients=opened.seats)
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        for frame in waiting:
-            if self._seat is not None:
-                self._handle(frame)
-        if self._refused is None:
-            self.socket.resume()
-        else:  # in the meantime, for what came after these
-            self._leave()
+        self._speaks = yjs.NAME
+        self._is_editor = frame[:2] == b"\x00\x00"  # how the first frame of every y-websocket client begins
+        if self._dialect is None:
+            self._dialect = yjs
+            self.refuse(BadRoomName("the room's name is empty") if self._is_editor else BadMessage("unknown protocol"))
+        elif self._verdict is not None:
+            self.refuse(self._verdict)
 
     # ------------------------------------------------------------------ what comes in (transport.Receiver)
 
     def received(self, frame: bytes | str) -> None:
         """One message of the client."""
-        self._heard_at = self._clock()
-        self._probes = 0
-        if frame[:2] == SYNC_STEP1:
-            self._is_editor = True
-        if self._refused is not None:
-            return
+        self.liveness.heard(self.clock())
         if isinstance(frame, str):
-            self.hub.metrics.received["invalid"].add(len(frame))
+            self._invalid(len(frame))
             self.refuse(BadMessage("text messages are not understood here"))
-        elif self._seat is not None:
-            self._handle(frame)
-        elif (
-            len(self._waiting) >= self._limits.waiting_messages
-            or self._waiting_bytes + len(frame) > self._limits.waiting_bytes
-        ):
-            # Not refused for what it sends: reading is paused below, so this is more than the network had in store.
-            self.refuse(TooMany("messages before the room is open", self._limits.waiting_messages))
-        else:
-            self._waiting.append(frame)
-            self._waiting_bytes += len(frame)
-            if 2 * self._waiting_bytes > self._limits.waiting_bytes:
-                self.socket.pause()
-
-    def _handle(self, frame: bytes) -> None:
-        metrics = self.hub.metrics
-        try:
-            message = self._dialect.decode(frame)
-        except BadMessage as error:
-            metrics.received["invalid"].add(len(frame))
-            self.refuse(error)
             return
-        metrics.received[RECEIVED[type(message)]].add(len(frame))
-        assert self._seat is not None
+        if self._speaks is None:
+            self._recognise(frame)
+        if self._refused is not None:
+            if frame[:2] == b"\x00\x00":
+                self._is_editor = True
+            return
+        self.intake.take(len(frame), self.liveness.heard_at)
         try:
-            self._seat.hear(message, self._heard_at)
-        except Forbidden as error:  # a reader's editor may not know that it is one: it goes on reading
-            metrics.count_error(error)
-        except CollabError as error:
-            self._trouble(error)
+            if self._dialect is None:
+                self._addresses.received(frame)
+            else:
+                self.places[""].hear(frame)
+        except BadMessage as error:
+            self._invalid(len(frame))
+            self.refuse(error)
+
+    def _invalid(self, size: int) -> None:
+        self.hub.metrics.received["invalid"].add(size)
 
     def too_large(self, size: int) -> None:
         """A message was larger than any that is taken."""
         if self._refused is None:
-            self.hub.metrics.received["invalid"].add(size)
+            self._invalid(size)
             self.refuse(TooLarge("a message", size, self._limits.message_bytes))
 
     def drained(self) -> None:
         """The socket can take more."""
-        if self._seat is not None:
-            self._seat.drained()
+        for place in tuple(self.places.values()):
+            if place.seat is not None:
+                place.seat.drained()
 
     def closed(self, code: int) -> None:
         """The socket is gone."""
         if self._gone:
             return
-        self._gone = True
+        self._gone = self.intake.stopped = True
         self.hub.beats.discard(self.beat)
         self.log.info("client left", code=code)
-        if not self._opening:  # else what the client sent is still to be taken in
-            self._leave()
-            self._ended(self)
+        for place in self.places.values():
+            place.close()
+        self.done()
 
-    # ------------------------------------------------------------------ what goes out (seat.Outlet)
+    # ------------------------------------------------------------------ what its places say (place.Door)
 
     @property
     def buffered(self) -> int:
-        """Bytes that the socket accepted and has not written.
-
-        More than any seat will wait for while the room is read anew: what its document says then is not to be trusted.
-        """
-        return sys.maxsize if self._opened is not None and self._opened.reloading else self.socket.buffered
+        """Bytes that the socket accepted and has not written."""
+        return self.socket.buffered
 
     def send(self, frame: bytes) -> None:
         """Send one frame."""
         if self._refused is None:
-            self._spoke_at = self._clock()
+            self.liveness.spoke(self.clock())
             self.socket.send(frame)
 
-    # ------------------------------------------------------------------ how it ends
+    def keep(self, size: int) -> None:
+        """A frame has to wait for its place: within bounds."""
+        self.intake.keep(size, may_pause=all(place.asked for place in self.places.values()))
 
-    def _trouble(self, error: CollabError) -> None:
-        if isinstance(error, Panic) and self._opened is not None:
-            self.hub.reload(self._opened, error)
-        else:
+    def kept(self, frames: int, size: int) -> None:
+        """They wait no longer."""
+        self.intake.kept(frames, size)
+
+    def expect(self, size: int) -> None:
+        """The client is told of presence, which it will repeat."""
+        self.intake.expect(size)
+
+    @property
+    def deadline(self) -> float:
+        """When a decision about access has to be there (monotonic seconds)."""
+        return self.intake.deadline(self.clock())
+
+    def admitted(self, place: Place) -> None:
+        """The client may come in somewhere."""
+        self.intake.admitted()
+
+    def greet(self, grant: Grant, *, new: bool) -> None:
+        """The client is about to sit down, in a room that is `new`; raises `TooMany`."""
+        if self._guest is not None:
+            self._guest.is_user(grant.subject)
+            if new:
+                self._guest.creates_room(grant.subject)
+
+    def entered(self, place: Place) -> None:
+        """The client has a seat."""
+        self.liveness.seated(self.clock())
+
+    def denied(self, place: Place, error: CollabError) -> None:
+        """No seat there. Hocuspocus hears so in band, and may try again; y-websocket has to go."""
+        if self._dialect is not None:
+            if self._speaks is None and not self._gone:
+                self._verdict = error  # its first frame may still tell that it shows its token there
+            else:
+                self.refuse(error)
+        elif error.retry:
             self.refuse(error)
+        elif not place.over:
+            self._count(place, error)
+            self._addresses.shut(place, error)
+            if not self._denied:  # once: nobody stays for ever by being denied again and again
+                self._denied = True
+                self._began = self.clock() + DENIED_SECONDS - self._limits.auth_seconds
+
+    def trouble(self, place: Place, error: CollabError) -> None:
+        """A client with a seat has to go; of a Hocuspocus client only this document."""
+        if isinstance(error, Panic):
+            place.reload(error)
+        elif self._dialect is not None or error.retry:
+            self.refuse(error)
+        elif not place.over:
+            self._count(place, error)
+            self._addresses.shut(place, error)
+
+    def _count(self, place: Place, error: CollabError) -> None:
+        self.hub.metrics.count_error(error)
+        self._log_refusal("document refused", place.name, error.close_code, error)
+
+    def _log_refusal(self, what: str, room: str | None, code: int, error: CollabError) -> None:
+        self.hub.floods.log(
+            "warning",
+            what,
+            key=(self.address, reason := str(error)),
+            connection=self.number,
+            room=room,
+            client=self.address,
+            code=code,
+            error=type(error).__name__,
+            reason=reason,
+        )
+
+    def done(self) -> None:
+        """Once the socket is gone and nothing runs any more, nothing is left to do."""
+        if self._gone and not self._over and not any(place.busy or place.seat for place in self.places.values()):
+            self._over = True
+            self.intake.leave()  # not before: what came ahead of a decision waits for it, and is counted
+            self._ended(self)
+
+    # ------------------------------------------------------------------ how it ends
 
     def refuse(self, error: CollabError) -> None:
         """Say why, and close: at once for most, later for an editor that would only come back at once.
 
-        y-websocket before 3.1 knows no code that means "stay away" and reconnects nine times a second. When somebody
-        who was refused for good is back within the window, and speaks like y-websocket, the socket is held, silent,
-        and closed later. No editor sends malformed frames again and again, so those are never held.
+        y-websocket before 3.1 knows no code that means "stay away" and reconnects nine times a second; Hocuspocus knows
+        none at all. When somebody who was refused for good is back within the window, and speaks like an editor, the
+        socket is held, silent, and closed later. No editor sends malformed frames again and again, so those are never
+        held.
         """
         if self._refused is not None:
             return
         self._refused = error
+        self.intake.stopped = True
+        code = self._code(error)
         metrics = self.hub.metrics
         metrics.count_error(error)
-        metrics.refused[str(error.close_code)].inc()
-        self.hub.floods.log(
-            "warning",
-            "connection refused",
-            key=(self._address, str(error)),
-            connection=self.number,
-            room=self.name,
-            client=self._address,
-            code=error.close_code,
-            error=type(error).__name__,
-            reason=str(error),
-        )
-        self._leave()
-        if not self._opening:
-            self._waiting.clear()
-        denied = self._dialect.encode(Denied(str(error)))
-        metrics.sent["denied"].add(len(denied))
-        self.socket.send(denied)
-        now = self._clock()
-        if type(error) is BadMessage or not self._refusals.again((self._address, self._path), now):
-            self.socket.close(error.close_code, str(error))
+        metrics.refused[str(code)].inc()
+        self._log_refusal("connection refused", self.name, code, error)
+        for place in self.places.values():
+            place.drop(flooded=isinstance(error, TooMany) and not self.intake.granted)
+        if self._dialect is not None:
+            denied = self._dialect.encode(Denied(str(error)))
+            assert denied is not None
+            metrics.sent["denied"].add(len(denied))
+            self.socket.send(denied)
+        now = self.clock()
+        # All Hocuspocus clients of an address share one path: only what each sends again and again is told from others.
+        is_told = self._dialect is not None or isinstance(error, TooLarge)
+        if type(error) is BadMessage or not is_told or not self._refusals.again((self.address, self._path), now):
+            self.socket.close(code, str(error))
         else:
             self._refused_at = now
+
+    def _code(self, error: CollabError) -> int:
+        """The close code; for Hocuspocus, what cannot be read and what was too much before access is a reset."""
+        if self._speaks == hocuspocus.__name__ and (
+            isinstance(error, BadMessage | Unauthorized) or (isinstance(error, TooMany) and self.intake.flooded)
+        ):
+            return hocuspocus.RESET
+        return error.close_code
 
     def close(self, error: CollabError) -> None:
         """Close the socket for no fault of the client: what it sent before it heard of it is still taken in."""
         self._closing = True
         self.socket.close(error.close_code, str(error))
-
-    def _leave(self) -> None:
-        if self._opened is not None:
-            opened, self._opened = self._opened, None
-            if self._seat is not None:
-                self._seat.leave(self._clock())
-                self._seat = None
-                opened.seats -= 1
-            self.hub.release(opened)
 
     # ------------------------------------------------------------------ once a second
 
@@ -303,29 +354,47 @@ class Connection:
             if self._refused_at is not None:
                 held = self._limits.hold_seconds if self._is_editor else EDITOR_SECONDS
                 if now - self._refused_at >= held:
-                    self.socket.close(self._refused.close_code, str(self._refused))
+                    self.socket.close(self._code(self._refused), str(self._refused))
             return
-        if self._seat is None or self._closing:
+        if self._closing:
             return
-        liveness = self._liveness
-        silent = now - self._heard_at
-        if silent > liveness.silent_seconds:
-            self.log.info("client vanished", seconds=round(silent))
-            self.socket.abort()
+        if self._verdict is not None and now - self._began > GRACE_SECONDS:
+            self._speaks = yjs.NAME
+            self.refuse(self._verdict)
             return
-        if self.socket.written != self._written or not self.socket.buffered:
-            self._written, self._moved_at = self.socket.written, now
-        elif now - self._moved_at > self._limits.stalled_seconds:
-            slow = SlowPeer(self.socket.buffered + self._seat.waiting_bytes, self._limits.outbox_bytes)
-            self.hub.metrics.count_error(slow)
-            self.hub.metrics.refused[str(slow.close_code)].inc()
-            self.log.warning("connection cut", reason=str(slow), error=type(slow).__name__)
-            self.socket.abort()
+        for place in tuple(self.places.values()):
+            self._check_access(place, now)
+        if self._refused is not None:
             return
-        if silent > (self._probes + 1) * liveness.probe_seconds:
-            # Every y-websocket client answers the first question; pycrdt's Provider knows only the second.
-            self._probes += 1
-            self._seat.say(QueryAwareness() if self._probes == 1 else SyncStep1(self._seat.core.state_vector()))
-        elif now - self._spoke_at > liveness.keepalive_seconds:
-            self._seat.say(yjs.NOTHING_NEW)
-        self._seat.beat(now)
+        seats = [place.seat for place in self.places.values() if place.seat is not None]
+        if seats:
+            self.liveness.check(seats, now)
+        elif not any(place.grant for place in self.places.values()):
+            self._check_deadline(now)
+
+    def _check_access(self, place: Place, now: float) -> None:
+        if not place.asked and now - place.began > GRACE_SECONDS:
+            place.knock(self.token)
+        grant = place.grant
+        if grant is None:
+            return
+        revoked = self._revoked(grant)
+        if grant.expires is None and not revoked:
+            return
+        left = 0.0 if grant.expires is None or revoked else grant.expires - self._wall()
+        if left <= 0:
+            error = Unauthorized("the token is not valid any more" if revoked else "the token has expired")
+            if self._dialect is None:
+                place.say(Denied(str(error)))
+            self.refuse(error)  # the whole socket: Hocuspocus clients get a fresh token only when they come back
+        elif left <= AHEAD_SECONDS and not place.wanted and place.seat is not None:
+            place.wanted = True
+            place.say(TokenWanted())
+
+    def _check_deadline(self, now: float) -> None:
+        """Nobody stays for long without access, whatever they send."""
+        if now - self._began > self._limits.auth_seconds:
+            code = hocuspocus.IDLE if self._dialect is None else Unauthorized.close_code
+            self.hub.metrics.refused[str(code)].inc()
+            self._closing = True
+            self.socket.close(code, "no access was granted in time")

@@ -8,11 +8,14 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── Forbidden                              4403       403       1
 ├── NoSuchRoom                             4404       404       1
 ├── TooLarge(what, size, limit)            4413       413       1
+├── TooDeep(what, limit)                   4422       422       1
 ├── DamagedRoom(room, what)                4423       423       4
+├── Quarantined(room, why)                 4423       423       4
 ├── TooMany(what, limit)                   1013       429       1
 ├── SlowPeer(queued, limit)                1013       503       1
 ├── Unavailable(what)                      1013       503       3
-│   └── StoreLocked(path)                  1013       503       3
+│   ├── StoreLocked(path)                  1013       503       3
+│   └── Unconfirmed(what, seconds)         1013       503       3
 ├── Draining                               1012       503       1
 └── SettingsError(problem)                 1011       500       2
     └── NewerSchema(found)                 1011       500       2
@@ -100,6 +103,20 @@ class TooLarge(CollabError):
         return f"{self.what} of {self.size} bytes is over the limit of {self.limit}"
 
 
+class TooDeep(CollabError):
+    """Something is nested deeper than its limit (levels). It stays so however often it is tried."""
+
+    close_code = 4422
+    http_status = 422
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(what, limit)
+        self.what, self.limit = what, limit
+
+    def __str__(self) -> str:
+        return f"{self.what} are nested too deep: the limit is {self.limit} levels"
+
+
 class DamagedRoom(CollabError):
     """What the store holds of one room cannot be trusted. It is refused, never served as an empty room."""
 
@@ -113,6 +130,21 @@ class DamagedRoom(CollabError):
 
     def __str__(self) -> str:
         return f"room {self.room!r} is damaged in the store: {self.what}"
+
+
+class Quarantined(CollabError):
+    """Reading this room ended the server, and did again. It is set aside until somebody releases it; it is not lost."""
+
+    close_code = 4423
+    http_status = 423
+    exit_code = 4
+
+    def __init__(self, room: str, why: str) -> None:
+        super().__init__(room, why)
+        self.room, self.why = room, why
+
+    def __str__(self) -> str:
+        return f"room {self.room!r} is set aside: {self.why}"
 
 
 class TooMany(CollabError):
@@ -167,6 +199,20 @@ class StoreLocked(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.path} is in use by another process (a running server?); stop that one first"
+
+
+class Unconfirmed(Unavailable):
+    """A server was sent an edit and did not say in time (seconds) that it is saved. It may be."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} did not confirm within {self.seconds:g} s that the edit is saved; "
+            "look whether it is there before you try again"
+        )
 
 
 class Draining(CollabError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from .peers import Peer
 from .wire.vet import Extent
@@ -14,6 +15,16 @@ ASK_SECONDS = 1.0
 ASK_MAX_SECONDS = 30.0
 
 
+class Receipt(Protocol):
+    """What somebody who wants to know gives along with an update."""
+
+    def settled(self) -> None:
+        """The document has the update in whole, and all peers were told; the store may not have it yet."""
+
+    def adrift(self) -> None:
+        """The update was let go. Its sender has it still, and will be asked for all that the room lacks."""
+
+
 @dataclass(slots=True, eq=False)
 class Incoming:
     """One vetted update on its way into the document."""
@@ -21,6 +32,7 @@ class Incoming:
     update: bytes
     extent: Extent
     sender: Peer | None
+    receipt: Receipt | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +90,8 @@ class Gaps:
             self._bytes -= len(gone.update)
             if gone.sender is not None:
                 self._let_go.add(gone.sender)
+            if gone.receipt is not None:
+                gone.receipt.adrift()
 
     def closed(self, clocks: Mapping[int, int]) -> list[Incoming]:
         """The updates that fit a document with `clocks`, oldest first; they wait no longer."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -27,12 +26,14 @@ from .journal import GroupCommit, Journal
 from .limits import Warm
 from .log import Throttle, get_logger
 from .metrics import Metrics
+from .opened import Opened, Opening
 from .presence import Presence
+from .quarantine import Quarantine
 from .recovery import Loaded
 from .room import Panicked, RoomCore
+from .seat import Seat
 from .settings import Settings
 from .store import Store, open_store
-from .wire import vet
 from .yroom import Room
 
 log = get_logger(__name__)
@@ -43,38 +44,6 @@ BUSY_SECONDS = 0.01
 """How long a tick waits for an application that holds a transaction open."""
 DAMAGED_SECONDS = 10.0
 """How long a damaged room is refused without another look at the store."""
-
-
-@dataclass(eq=False, slots=True)
-class Opened:
-    """A room in memory: its public face, its journal, and how many hold on to it."""
-
-    room: Room
-    journal: Journal
-    holders: int = 0
-    seats: int = 0
-    reloading: bool = False
-    gone: bool = False
-
-    @property
-    def core(self) -> RoomCore:
-        """The room's synchronous core."""
-        return self.room.core
-
-    @property
-    def clean(self) -> bool:
-        """Whether the store has all there is."""
-        return self.core.idle and not self.journal.lag and not self.reloading
-
-
-@dataclass(eq=False, slots=True)
-class _Opening:
-    """A room on its way into memory, and how many wait for it: each holds it from the moment that it is there."""
-
-    done: anyio.Event = field(default_factory=anyio.Event)
-    waiting: int = 0
-    opened: Opened | None = None
-    error: CollabError | None = None
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -88,6 +57,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     Attributes:
         beats: Called with the monotonic time once a second.
         floods: Logs what hostile clients could repeat for ever.
+        stateless: Called with what a client says to the application: room, text, and the seat, to answer it.
         draining: Set once the server shuts down. Who was let in before may still open a room: what they sent counts.
     """
 
@@ -96,15 +66,18 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.metrics = Metrics() if metrics is None else metrics
         self.store = open_store(settings.store.url) if store is None else store
         self.commits = GroupCommit(self.store, settings.store, self.metrics)
+        self.quarantine = Quarantine(self.metrics)
         self.compactor = Compactor(self.store, settings.store, self.metrics)
+        self.compactor.watched = partial(self.quarantine.reading, "compaction")
         self.commits.landed = self.compactor.look_at
         self.commits.broken = self._broken
         self.beats: set[Callable[[float], None]] = set()
+        self.stateless: Callable[[str, str, Seat], None] = lambda room, text, seat: None
         self.draining = False
         self._closed = False
         self.floods = Throttle(log)
         self._rooms: dict[str, Opened] = {}
-        self._opening: dict[str, _Opening] = {}
+        self._opening: dict[str, Opening] = {}
         self._idle = Warm(settings.rooms.idle_count, settings.rooms.idle_bytes)
         self._evicting = False
         self._damaged: dict[str, tuple[float, DamagedRoom]] = {}
@@ -115,7 +88,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._loop = asyncio.get_running_loop()
-        async with self.store, anyio.create_task_group() as self._tasks:
+        async with self.store, self.quarantine.beside(self.store), anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self.commits.run)
             self._tasks.start_soon(self._beat)
             self._tasks.start_soon(self.compactor.run)
@@ -134,6 +107,10 @@ class Hub(anyio.AsyncContextManagerMixin):
     def start_soon(self, call: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `call(*args)` in the background, until it ends or the hub closes."""
         self._tasks.start_soon(call, *args)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call `call` in a while, if the hub is still open then."""
+        self._loop.call_later(seconds, lambda: None if self._closed else call())
 
     # ------------------------------------------------------------------ opening and finding
 
@@ -160,7 +137,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         if opening is None:
             if len(self._rooms) - len(self._idle) + len(self._opening) >= self.settings.rooms.max_open:
                 raise TooMany("open rooms", self.settings.rooms.max_open)
-            opening = self._opening[name] = _Opening()
+            opening = self._opening[name] = Opening()
             self._tasks.start_soon(self._load, name, opening)
         opening.waiting += 1
         try:
@@ -187,7 +164,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         finally:
             self.release(opened)
 
-    async def _load(self, name: str, opening: _Opening) -> None:
+    async def _load(self, name: str, opening: Opening) -> None:
         started = time.perf_counter()
         try:
             loaded = await self._read(name)
@@ -210,8 +187,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         if known is not None and time.monotonic() - known[0] < DAMAGED_SECONDS:
             raise known[1]
         try:
-            stored = await self.store.load(name)
-            loaded = await recovery.build(name, stored)
+            with self.quarantine.reading("load", name):
+                loaded = await recovery.build(name, await self.store.load(name))
         except DamagedRoom as error:
             self._damaged[name] = (time.monotonic(), error)
             raise
@@ -225,8 +202,12 @@ class Hub(anyio.AsyncContextManagerMixin):
         core = RoomCore(
             name,
             loaded.doc,
+            nesting=loaded.nesting,
             presence=Presence(
-                forget_seconds=rooms.presence_seconds, max_bytes=limits.awareness_bytes, max_ids=rooms.presence_ids
+                forget_seconds=rooms.presence_seconds,
+                max_bytes=limits.awareness_bytes,
+                max_ids=rooms.presence_ids,
+                max_ids_each=limits.awareness_ids_per_connection,
             ),
             held_updates=rooms.held_updates,
             held_bytes=rooms.held_bytes,
@@ -302,7 +283,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         gaps_before = core.gaps.total
         started = time.perf_counter()
         try:
-            ticks = core.collect(time.monotonic(), time.time())
+            ticks = self.quarantine.collect(core, time.monotonic(), time.time())
             if ticks is None:
                 self._loop.call_later(BUSY_SECONDS, self._tick, opened)
                 return
@@ -335,8 +316,10 @@ class Hub(anyio.AsyncContextManagerMixin):
         core = opened.core
         try:
             await opened.journal.flushed()
-            doc = (await self._read_patiently(core.name)).doc
-            guilty = await recovery.guilty(core.name, doc, [suspect.update for suspect in suspects])
+            loaded = await self._read_patiently(core.name)
+            updates = [suspect.update for suspect in suspects]
+            with self.quarantine.reading("reload", core.name, updates):
+                guilty = await recovery.guilty(core.name, loaded.doc, updates)
         except Exception as error:
             reason = self._failed("room not reloaded", core.name, error)
             self._drop(opened)
@@ -348,9 +331,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             if (sender := suspects[number].sender) is not None:
                 sender.refuse(BadUpdate("the document does not survive this update"))
         again = [suspect for number, suspect in enumerate(suspects) if number not in guilty]
-        with suppress(BadUpdate):
-            again += [Incoming(update, vet.parse(update), None) for update in core._outside]  # by the application
-        core.replace(doc)
+        again += core.untold()
+        core.replace(loaded.doc, loaded.nesting)
         core.requeue(again)
         log.info("room reloaded", room=core.name, suspects=len(suspects), guilty=len(guilty))
         for peer in tuple(core.peers):
@@ -370,7 +352,9 @@ class Hub(anyio.AsyncContextManagerMixin):
             await anyio.sleep(BEAT_SECONDS)
             now = time.monotonic()
             self.metrics.loop_stall_seconds.observe(max(0.0, now - due))
-            for beat in [*(opened.core.beat for opened in self._rooms.values() if opened.holders), *self.beats]:
+            # Not while a room is read anew: nobody is to be asked for what is lacking by a document that is given up.
+            rooms = [opened.core for opened in self._rooms.values() if opened.holders and not opened.reloading]
+            for beat in [*(core.beat for core in rooms), *self.beats]:
                 try:
                     beat(now)
                 except Exception:  # one client's trouble is not everybody's

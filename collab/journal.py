@@ -73,7 +73,7 @@ class Journal:
         self._backlog: Backlog[_Pending] = Backlog(limit)
         self._flying: list[_Pending] = []
         self._flying_upto = 0
-        self._waiting: deque[tuple[int, Event]] = deque()
+        self._waiting: deque[tuple[int, Callable[[bool], None]]] = deque()
 
     # ------------------------------------------------------------------ as a peer
 
@@ -146,22 +146,35 @@ class Journal:
         self.log_rows += len(self._flying)
         self.log_bytes += sum(len(pending.entry.update) for pending in self._flying)
         self._flying = []
-        self.committed = self._flying_upto
-        while self._waiting and self._waiting[0][0] <= self.committed:
-            self._waiting.popleft()[1].set()
+        self._reached(self._flying_upto, True)
+
+    def _reached(self, position: int, committed: bool) -> None:
+        self.committed = position
+        while self._waiting and self._waiting[0][0] <= position:
+            self._waiting.popleft()[1](committed)
 
     def forfeit(self) -> None:
         """What waits cannot be made into an update any more. Nobody may be told that it was saved: the room is to be
         read anew from the store, and its clients asked for all that it lacks then."""
         self._backlog.clear()
-        self._flying_upto = self.accepted
-        self.landed()
+        self._flying = []
+        self._reached(self.accepted, False)
+
+    def when(self, position: int, call: Callable[[bool], None]) -> None:
+        """Call with True once `position` is committed, with False when it was forfeited; at once when it is already.
+
+        Positions may not be lower than those of earlier calls.
+        """
+        if position <= self.committed:
+            call(True)
+        else:
+            self._waiting.append((position, call))
 
     async def flushed(self) -> None:
         """Returns when all that the journal was given until now is committed; waits while the store is down."""
         if self.lag:
             event = Event()
-            self._waiting.append((self.accepted, event))
+            self.when(self.accepted, lambda committed: event.set())
             await event.wait()
 
 

@@ -24,10 +24,44 @@ from prometheus_client.utils import floatToGoString
 
 from .errors import CollabError
 
-MESSAGE_TYPES = ("sync_step1", "sync_step2", "update", "awareness", "query_awareness", "denied", "invalid")
+MESSAGE_TYPES = (
+    "sync_step1",
+    "sync_step2",
+    "update",
+    "awareness",
+    "query_awareness",
+    "auth",
+    "denied",
+    "saved",
+    "stateless",
+    "close",
+    "echo",
+    "ping",
+    "invalid",
+)
 TRANSPORTS = ("asgi",)
 LABELS = ("direction", "type")
 OUTCOMES = ("accepted", "refused")
+# What may be reached: fields of the `limits` section, and origins.
+LIMITS = (
+    "auth_concurrency",
+    "auth_seconds",
+    "awareness_bytes",
+    "awareness_ids_per_connection",
+    "bytes_per_second",
+    "connections",
+    "connections_per_address",
+    "connections_per_room",
+    "connections_per_user",
+    "document_bytes",
+    "message_bytes",
+    "messages_per_second",
+    "new_connections_per_second",
+    "new_connections_per_second_per_address",
+    "origin",
+    "rooms_created_per_user",
+    "unauthenticated",
+)
 UNEXPECTED = "Unexpected"
 
 
@@ -38,7 +72,8 @@ def _tree(root: type[CollabError]) -> list[type[CollabError]]:
 
 
 KINDS = (*(error.__name__ for error in _tree(CollabError)), UNEXPECTED)
-CODES = sorted({str(error.close_code) for error in _tree(CollabError)})
+# 4205 and 4408 are Hocuspocus' own (docs/reference/protocol.md, 1.8).
+CODES = sorted({str(error.close_code) for error in _tree(CollabError)} | {"4205", "4408"})
 
 # 50 us to 10 s: a commit takes 100 us on a good disk, a full one takes seconds.
 SECONDS = (50e-6, 1e-4, 25e-5, 5e-4, 1e-3, 25e-4, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -115,6 +150,7 @@ class Metrics:
         self.attempts = counters("connection_attempts", "outcome", OUTCOMES, "Connections that clients began.")
         self.refused = counters("refused", "code", CODES, "Clients that were refused or cut off, by close code.")
         self.errors = counters("errors", "kind", KINDS, "Errors, by their class in docs/reference/errors.md.")
+        self.limited = counters("limited", "limit", LIMITS, "What clients wanted and did not get, by the limit.")
         self.received = {kind: Traffic() for kind in MESSAGE_TYPES}
         self.sent = {kind: Traffic() for kind in MESSAGE_TYPES}
 
@@ -133,6 +169,10 @@ class Metrics:
             ("client", "journal"),
             "Queues given up for a difference between states, by whose it was.",
         )
+        self.ack_seconds = histogram(
+            "ack_seconds", "Time from taking an update in until it is acknowledged as saved, in seconds."
+        )
+        self.updates_refused = counter("updates_refused", "Updates that will never be taken in.")
         self.presence_ids = gauge("presence_ids", "Client ids that presence is kept for.")
         self.panics = counter("panics", "Panics of the CRDT library that were caught.")
 
@@ -150,6 +190,13 @@ class Metrics:
         self.compactions = counter("compactions", "Rooms compacted.")
 
         # The process
+        self.restarts = gauge("restarts", "How often the server was started again after it had died.")
+        self.last_death = Info(
+            "collab_last_death", "How the server before this one died, if it did.", registry=registry
+        )
+        self.quarantined = gauges(
+            "quarantined", "kind", ("room", "update", "compaction"), "What is set aside, having ended the server twice."
+        )
         self.draining = gauge("draining", "1 while the server is shutting down, else 0.")
         self.loop_stall_seconds = histogram("loop_stall_seconds", "How late the event loop woke up, in seconds.")
         Info("collab_build", "What runs here.", registry=registry).info(

@@ -18,9 +18,10 @@ from pycrdt import Doc
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row, Store, Stored
-from .wire import vet
-from .wire.lib0 import read_var_bytes, read_var_uint, var_uint
-from .wire.vet import GC, SKIP, STRING, Extent
+from .wire import halves, vet
+from .wire.lib0 import read_var_uint, var_uint
+from .wire.nesting import Nesting
+from .wire.structs import ANY, DELETED, GC, ORIGIN, RIGHT_ORIGIN, SKIP, STRING, Extent, Struct, blocks_of
 
 SLICE = 200
 """Rows applied between two turns of the event loop: about a millisecond."""
@@ -28,7 +29,6 @@ MANY = 200
 """A room with more rows than this that cannot be read is damaged; it is not searched for more."""
 LARGE = 32 * 1024
 """Bytes from which on an update is read on another thread."""
-DELETED, ANY = 1, 8
 JOINED = (GC, DELETED, STRING, ANY)
 """Kinds of structs of which yrs makes one out of two."""
 
@@ -43,6 +43,7 @@ class Loaded:
         rows: How many rows of the log it took, after the checkpoint.
         log_bytes: How large these are.
         poison: The sequence numbers of rows that yrs does not take and that nothing builds on.
+        nesting: How deep its shared types are nested.
     """
 
     doc: Doc[Any]
@@ -50,6 +51,7 @@ class Loaded:
     rows: int
     log_bytes: int
     poison: tuple[int, ...]
+    nesting: Nesting
 
 
 async def build(room: str, stored: Stored) -> Loaded:
@@ -58,21 +60,28 @@ async def build(room: str, stored: Stored) -> Loaded:
     Raises:
         DamagedRoom: Something does not apply, and something else builds on it; or a row builds on what is not there.
     """
-    doc = await _from_checkpoint(room, stored.checkpoint)
+    draft = await _from_checkpoint(room, stored.checkpoint)
     good: list[tuple[Row, Extent]] = []
     poison: list[int] = []
-    sound = True
     for start in range(0, len(stored.rows), SLICE):
-        rows = _vetted(stored.rows[start : start + SLICE], poison)
-        good += rows
-        if sound:
-            try:
-                fenced(_apply_all, doc, [row.update for row, _ in rows])
-            except Panic:
-                sound = False
+        good += _vetted(stored.rows[start : start + SLICE], poison)
         await let_others_run()
-    if not sound or not _can_be_written(doc):
-        doc = await _without_poison(room, stored.checkpoint, [(row.seq, row.update) for row, _ in good], poison)
+    checkpoint, *updates = await _whole([stored.checkpoint or vet.EMPTY, *(row.update for row, _ in good)])
+    if checkpoint != (stored.checkpoint or vet.EMPTY):
+        draft = await _from_checkpoint(room, checkpoint)
+    sound = True
+    for start in range(0, len(good), SLICE):
+        slice_ = [(row.seq, extent) for row, extent in good[start : start + SLICE]]
+        try:
+            fenced(draft.take_all, slice_, updates[start : start + SLICE], poison)
+        except Panic:
+            sound = False
+            break
+        await let_others_run()
+    if not sound or not draft.can_be_written():
+        numbers = [row.seq for row, _ in good]
+        draft = await _without_poison(room, checkpoint, list(zip(numbers, updates, strict=True)), poison)
+    doc = draft.doc
     clocks = vet.parse_state_vector(fenced(doc.get_state))
     unread = f" (rows {', '.join(map(str, sorted(poison)))} cannot be read)" if poison else ""
     for row, extent in good:
@@ -82,25 +91,77 @@ async def build(room: str, stored: Stored) -> Loaded:
         raise DamagedRoom(room, f"nothing of it can be read{unread}")
     log_bytes = sum(len(row.update) for row in stored.rows)
     size = len(stored.checkpoint or b"") + log_bytes
-    return Loaded(doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)))
+    return Loaded(doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting)
 
 
-async def _from_checkpoint(room: str, checkpoint: bytes | None) -> Doc[Any]:
+async def _whole(updates: list[bytes]) -> list[bytes]:
+    """The same, where no character is cut in two by another (`wire/halves.py`)."""
+    if sum(map(len, updates)) < LARGE:
+        return halves.whole(updates)
+    return await to_thread.run_sync(halves.whole, updates)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A document on its way, with what it has and how deep it goes."""
+
+    doc: Doc[Any]
+    clocks: dict[int, int]
+    nesting: Nesting
+
+    def take(self, update: bytes) -> None:
+        """Apply what fits of `update`, as a room does: yrs can be killed by what it keeps waiting itself.
+
+        Raises:
+            BadUpdate: It nests shared types too deep.
+        """
+        extent = vet.parse(update)
+        if extent.missing(self.clocks):
+            update = vet.split(update, self.clocks)
+            extent = vet.parse(update)
+        if extent.types and not self.nesting.admit(update, self.doc.get_update):
+            raise BadUpdate("it nests shared types too deep")
+        self.doc.apply_update(update)
+        for client, _, end in extent.structs:
+            self.clocks[client] = max(end, self.clocks.get(client, 0))
+
+    def take_all(self, rows: list[tuple[int, Extent]], updates: list[bytes], poison: list[int]) -> None:
+        """Apply `updates`; the number of one that nests shared types too deep joins `poison`."""
+        with self.doc.transaction():
+            for (number, extent), update in zip(rows, updates, strict=True):
+                if extent.types and not self.nesting.admit(update, self.doc.get_update):
+                    poison.append(number)
+                else:
+                    self.doc.apply_update(update)
+
+    def can_be_written(self) -> bool:
+        """Whether yrs can encode what it has taken in: what cannot be told to a client is no document."""
+        try:
+            fenced(self.doc.get_update)
+        except Panic:
+            return False
+        return True
+
+
+async def _from_checkpoint(room: str, checkpoint: bytes | None) -> _Draft:
     doc: Doc[Any] = Doc()
+    nesting = Nesting()
     if checkpoint is None:
-        return doc
+        return _Draft(doc, {}, nesting)
     try:
         if len(checkpoint) < LARGE:
             extent = vet.parse(checkpoint)
         else:
             extent = await to_thread.run_sync(vet.parse, checkpoint)
+        if extent.types and not nesting.admit(checkpoint, lambda: checkpoint):
+            raise BadUpdate("it nests shared types too deep")
         fenced(doc.apply_update, checkpoint)
         clocks = vet.parse_state_vector(fenced(doc.get_state))
     except (BadMessage, Panic) as error:
         raise DamagedRoom(room, f"its checkpoint cannot be read ({error})") from error
     if not extent.within(clocks):
         raise DamagedRoom(room, "its checkpoint builds on something that is not there")
-    return doc
+    return _Draft(doc, clocks, nesting)
 
 
 def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]]:
@@ -111,32 +172,6 @@ def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]
         except BadUpdate:
             poison.append(row.seq)
     return good
-
-
-def _apply_all(doc: Doc[Any], updates: list[bytes]) -> None:
-    with doc.transaction():
-        for update in updates:
-            doc.apply_update(update)
-
-
-def _take(doc: Doc[Any], clocks: dict[int, int], update: bytes) -> None:
-    """Apply what fits of `update`, as a room does: yrs can be killed by what it keeps waiting itself."""
-    extent = vet.parse(update)
-    if extent.missing(clocks):
-        update = vet.split(update, clocks)
-        extent = vet.parse(update)
-    doc.apply_update(update)
-    for client, _, end in extent.structs:
-        clocks[client] = max(end, clocks.get(client, 0))
-
-
-def _can_be_written(doc: Doc[Any]) -> bool:
-    """Whether yrs can encode what it has taken in: what cannot be told to a client is no document."""
-    try:
-        fenced(doc.get_update)
-    except Panic:
-        return False
-    return True
 
 
 async def guilty(room: str, doc: Doc[Any], updates: Sequence[bytes]) -> set[int]:
@@ -152,7 +187,7 @@ async def guilty(room: str, doc: Doc[Any], updates: Sequence[bytes]) -> set[int]
 
 async def _without_poison(
     room: str, checkpoint: bytes | None, updates: list[tuple[int, bytes]], poison: list[int]
-) -> Doc[Any]:
+) -> _Draft:
     """A document of all `updates` but those that break it; their numbers join `poison`.
 
     A document in which yrs panicked is not used again. The update at which that shows is not always the one to blame:
@@ -161,12 +196,11 @@ async def _without_poison(
     """
     while len(poison) <= MANY:
         clean = [(number, update) for number, update in updates if number not in poison]
-        doc = await _from_checkpoint(room, checkpoint)
-        clocks = vet.parse_state_vector(fenced(doc.get_state))
+        draft = await _from_checkpoint(room, checkpoint)
         broken = 0
         for place, (number, update) in enumerate(clean, 1):
             try:
-                fenced(_take, doc, clocks, update)
+                fenced(draft.take, update)
             except Panic as panic:
                 if panic.cause not in ("ValueError", "BadUpdate"):
                     broken = place
@@ -175,8 +209,8 @@ async def _without_poison(
             if place % SLICE == 0:
                 await let_others_run()
         if not broken:
-            if _can_be_written(doc):
-                return doc
+            if draft.can_be_written():
+                return draft
             broken = len(clean)
         clean = [(number, update) for number, update in clean[:broken] if number not in poison]
         if not clean:
@@ -194,14 +228,13 @@ async def _without_poison(
 
 async def _is_sound(room: str, checkpoint: bytes | None, updates: list[bytes]) -> bool:
     await let_others_run()
-    doc = await _from_checkpoint(room, checkpoint)
-    clocks = vet.parse_state_vector(fenced(doc.get_state))
+    draft = await _from_checkpoint(room, checkpoint)
     try:
         for update in updates:
-            fenced(_take, doc, clocks, update)
+            fenced(draft.take, update)
     except Panic:
         return False
-    return _can_be_written(doc)
+    return draft.can_be_written()
 
 
 async def compact(store: Store, room: str) -> int:
@@ -267,13 +300,11 @@ def _alike(one: _Run, other: _Run) -> bool:
 
 
 def _joined(update: bytes) -> list[_Run]:
-    blocks: list[tuple[int, list[vet._Struct]]] = []
-    vet._parse(update, blocks)
     runs: list[_Run] = []
-    for client, structs in blocks:
+    for client, structs in blocks_of(update):
         last: _Run | None = None
         for struct in structs:
-            run = _run(update, client, struct.start, struct.end, struct.at, struct.to)
+            run = _run(update, client, struct)
             before = var_uint(client) + var_uint(run.start - 1) if run.start else b""
             if last is not None and run.kind == last.kind and run.kind in JOINED:
                 if run.kind == GC or (run.head[0] == before and run.head[1:] == (last.head[1], b"")):
@@ -285,34 +316,25 @@ def _joined(update: bytes) -> list[_Run]:
     return runs
 
 
-def _run(update: bytes, client: int, start: int, end: int, at: int, to: int) -> _Run:
-    info = update[at]
-    kind = info & 31
+def _run(update: bytes, client: int, struct: Struct) -> _Run:
+    kind, info = struct.kind, struct.info
     if kind in (GC, SKIP):
-        return _Run(client, start, end, kind, (b"", b"", b""), b"")
+        return _Run(client, struct.start, struct.end, kind, (b"", b"", b""), b"")
     parts = [b"", b"", b""]
-    at += 1
-    for nth, bit in enumerate((0x80, 0x40)):
+    at = struct.at + 1
+    for nth, bit in enumerate((ORIGIN, RIGHT_ORIGIN)):
         if info & bit:
-            parts[nth], at = _ids(update, at)
-    if not info & 0xC0:
-        begin = at
-        named, at = read_var_uint(update, at)
-        at = read_var_bytes(update, at)[1] if named else _ids(update, at)[1]
-        if info & 0x20:
-            at = read_var_bytes(update, at)[1]
-        parts[2] = update[begin:at]
+            begin = at
+            at = read_var_uint(update, read_var_uint(update, at)[1])[1]
+            parts[nth] = update[begin:at]
+    if not info & (ORIGIN | RIGHT_ORIGIN):
+        parts[2] = update[at : struct.body]
+    at = struct.body
     if kind == DELETED:
-        at = to
+        at = struct.to
     elif kind in JOINED:  # what a string or a list begins with is its length
         at = read_var_uint(update, at)[1]
-    return _Run(client, start, end, kind, (parts[0], parts[1], parts[2]), update[at:to])
-
-
-def _ids(update: bytes, at: int) -> tuple[bytes, int]:
-    _, end = read_var_uint(update, at)
-    _, end = read_var_uint(update, end)
-    return update[at:end], end
+    return _Run(client, struct.start, struct.end, kind, (parts[0], parts[1], parts[2]), update[at : struct.to])
 
 
 def _deleted(update: bytes) -> list[tuple[int, int, int]]:

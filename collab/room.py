@@ -12,15 +12,18 @@ from collections import ChainMap, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pycrdt import Doc, Subscription, TransactionEvent
+from pycrdt import Doc
 
 from .errors import BadMessage, BadUpdate, Forbidden
 from .fence import Panic, fenced
-from .gaps import Gaps, Incoming
+from .gaps import Gaps, Incoming, Receipt
 from .peers import Change, Peer, Tick
 from .presence import Presence
+from .replica import Replica
 from .wire import vet
 from .wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from .wire.nesting import Nesting
+from .wire.structs import Point
 from .wire.vet import Extent, Range
 
 
@@ -43,14 +46,14 @@ class RoomCore:
     Args:
         name: The room's exact name.
         doc: The document; nobody else may apply updates to it while a tick runs.
+        nesting: How deep the document's shared types are nested, if that is known (`recovery.Loaded`).
         presence: Who is here.
         wake: Called when there is something to do; `tick` should be called at the end of this turn of the event loop.
         held_updates: How many updates may wait for what they build on.
         held_bytes: How many bytes these may have.
 
     Attributes:
-        clocks: What the document has: client id -> next clock.
-        version: Grows with every change of the document.
+        replica: The document and what is known of it.
         bytes: About how large the document is: what was loaded and all that came since.
         gaps: The updates that wait for what they build on.
     """
@@ -60,6 +63,7 @@ class RoomCore:
         name: str,
         doc: Doc[Any] | None = None,
         *,
+        nesting: Nesting | None = None,
         presence: Presence | None = None,
         wake: Callable[[], object] = lambda: None,
         held_updates: int = 1_000,
@@ -68,21 +72,29 @@ class RoomCore:
         self.name = name
         self.presence = Presence() if presence is None else presence
         self.peers: dict[Peer, None] = {}
-        self.version = 0
         self.bytes = 0
         self.gaps = Gaps(held_updates, held_bytes)
         self.wake = wake
         self._woken = False
         self._inbox: list[Incoming] = []
-        self._outside: list[bytes] = []
-        self._events: list[bytes] = []
         self._moved: dict[int, None] = {}
-        self._ticking = False
-        self._full: tuple[int, bytes] = (-1, b"")
-        self._subscription: Subscription | None = None
-        self.doc: Doc[Any]
-        self.clocks: dict[int, int]
-        self.replace(Doc() if doc is None else doc)
+        self._settled: list[Receipt] = []
+        self.replica = Replica(Doc() if doc is None else doc, nesting, self._rouse)
+
+    @property
+    def doc(self) -> Doc[Any]:
+        """The document. Another object after a panic (`replace`) and after a character was cut in two."""
+        return self.replica.doc
+
+    @property
+    def clocks(self) -> dict[int, int]:
+        """What the document has: client id -> next clock."""
+        return self.replica.clocks
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of the document."""
+        return self.replica.version
 
     # ------------------------------------------------------------------ who takes part
 
@@ -100,8 +112,8 @@ class RoomCore:
 
     # ------------------------------------------------------------------ what comes in
 
-    def receive(self, peer: Peer, message: Message, now: float) -> Message | None:
-        """Take in one message of `peer`; returns the answer, if there is one.
+    def receive(self, peer: Peer, message: Message, now: float, receipt: Receipt | None = None) -> Message | None:
+        """Take in one message of `peer`; returns the answer, if there is one. `receipt` hears of an update's fate.
 
         This is the only place where write access is tested.
 
@@ -111,13 +123,16 @@ class RoomCore:
         """
         match message:
             case Update(update) | SyncStep2(update):
-                if not peer.may_write:
-                    if update == vet.EMPTY:
-                        return None
-                    raise Forbidden("this connection may read only")
-                if update != vet.EMPTY:
-                    self._inbox.append(Incoming(update, vet.parse(update), peer))
-                    self._rouse()
+                if update == vet.EMPTY and receipt is None:
+                    return None
+                if not peer.may_write and update != vet.EMPTY:
+                    # A step 2 repeats what its sender was told; an update is new, so it is not even looked at.
+                    if isinstance(message, Update) or not self.replica.has(vet.parse(update)):
+                        raise Forbidden("this connection may read only")
+                    update = vet.EMPTY
+                extent = vet.parse(update)
+                self._inbox.append(Incoming(update, extent, peer, receipt))
+                self._rouse()
                 return None
             case Awareness(update):
                 self.move(self.presence.apply(update, peer, now))
@@ -145,7 +160,7 @@ class RoomCore:
 
     def state_vector(self) -> bytes:
         """What the document has, as a state vector."""
-        return vet.state_vector(self.clocks)
+        return self.replica.state_vector()
 
     def difference(self, state_vector: bytes) -> bytes:
         """One update with all that a document with `state_vector` lacks, and all deletions.
@@ -153,11 +168,7 @@ class RoomCore:
         Raises:
             Panic: yrs could not make it.
         """
-        if state_vector != b"\x00":
-            return fenced(self.doc.get_update, state_vector)
-        if self._full[0] != self.version:  # a join storm asks for the same thing again and again
-            self._full = (self.version, fenced(self.doc.get_update))
-        return self._full[1]
+        return self.replica.difference(state_vector)
 
     def requeue(self, updates: list[Incoming]) -> None:
         """Take in again what a failed tick was about, before all that came after it."""
@@ -167,29 +178,22 @@ class RoomCore:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way: all that was received has been handed out."""
-        return not (self._inbox or self._outside or self._moved)
+        return not (self._inbox or self.replica.outside or self._moved)
 
-    def replace(self, doc: Doc[Any]) -> None:
-        """From now on `doc` is the room's document."""
-        self.close()
-        self.doc = doc
-        self.clocks = vet.parse_state_vector(fenced(doc.get_state))
-        self.version += 1
-        self._outside.clear()
-        self._subscription = doc.observe(self._changed)
+    def untold(self) -> list[Incoming]:
+        """What the application wrote into the document and no tick has told yet: after `replace` it is not there."""
+        try:
+            return [Incoming(update, vet.parse(update), None) for update in self.replica.outside]
+        except BadUpdate:  # what nobody may send, the owner of the document may write
+            return []
+
+    def replace(self, doc: Doc[Any], nesting: Nesting | None = None) -> None:
+        """From now on `doc` is the room's document; see the class for `nesting`."""
+        self.replica.replace(doc, nesting)
 
     def close(self) -> None:
         """Let go of the document."""
-        if self._subscription is not None:
-            self.doc.unobserve(self._subscription)
-            self._subscription = None
-
-    def _changed(self, event: TransactionEvent) -> None:
-        if self._ticking:
-            self._events.append(event.update)
-        elif (update := event.update) != vet.EMPTY:  # the application edited the document itself
-            self._outside.append(update)
-            self._rouse()
+        self.replica.close()
 
     # ------------------------------------------------------------------ the tick
 
@@ -211,16 +215,15 @@ class RoomCore:
 
     def collect(self, now: float, wall: float) -> list[Tick] | None:
         """The first half of `tick`: apply all that was received; returns what there is to tell, None for "wait"."""
-        if self.doc._txn is not None:
+        if self.replica.busy:
             return None
         self._woken = False
         ticks: list[Tick] = []
         changes, events = list[Change](), list[bytes]()
         before: dict[int, int] = {}
-        if self._outside:
-            outside, self._outside = self._outside, []
+        if self.replica.outside:
             earlier: dict[int, int] = {}
-            self._note(outside, earlier)
+            outside = self.replica.take_outside(earlier)
             begun = ChainMap(earlier, before)  # peers are told of both ticks when both are done
             ticks.append(self._made([Change(update, None) for update in outside], outside, begun, (), wall))
         if self._inbox:
@@ -240,21 +243,22 @@ class RoomCore:
         for tick in ticks:
             for peer in tuple(self.peers):
                 peer.take(tick)
+        if self._settled:  # the journal has been told by now, so there is a position that covers them
+            settled, self._settled = self._settled, []
+            for receipt in settled:
+                receipt.settled()
 
     def _made(
         self, changes: list[Change], merged: list[bytes], before: Mapping[int, int], ids: tuple[int, ...], wall: float
     ) -> Tick:
         """One tick; `before` has the clocks that it moved, as they were."""
         if merged:
-            self.version += 1
+            self.replica.told()
             self.bytes += sum(map(len, merged))
         senders = {id(change.sender): change.sender for change in changes}
         sole = next(iter(senders.values())) if len(senders) == 1 else None
         presence = self.presence.encode(ids) if ids else None
-        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, lambda: self._state_before(before))
-
-    def _state_before(self, before: Mapping[int, int]) -> bytes:
-        return vet.state_vector({client: clock for client, clock in {**self.clocks, **before}.items() if clock})
+        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, lambda: self.replica.state_vector(before))
 
     def _apply(self, inbox: list[Incoming], begun: dict[int, int], now: float) -> tuple[list[Change], list[bytes]]:
         """Apply `inbox`, and what then fits of the held updates, in one transaction.
@@ -263,24 +267,23 @@ class RoomCore:
         moved, as they were.
         """
         applied, lacking = list[Incoming](), dict[Peer, None]()
-        self._ticking = True
         try:
-            fenced(self._transact, inbox, applied, lacking, begun)
-            events = [event for event in self._events if event != vet.EMPTY]
+            with self.replica.recording() as events:
+                queue = deque(inbox)
+                while cut := fenced(self._transact, queue, inbox, applied, lacking, begun):
+                    fenced(self._mend, queue, cut)
             known = {item.update: item.extent for item in applied[:1]}  # one keystroke alone: the event is the update
             try:
                 news = [known.get(event) or vet.parse(event) for event in events]
                 changes = _authored(applied, events, news, begun)
-                if not self._as_foreseen(news, begun):
+                if not self.replica.as_foreseen(news, begun):
                     changes = self._surprised(applied, events, news, begun)
             except BadUpdate:  # yrs cannot write down what it took in (a character cut in two): what came in is right
                 changes = [Change(item.update, item.sender) for item in applied]
                 events = [change.update for change in changes]
         except Panic as panic:
+            self._settled.clear()  # they come again with their updates
             raise Panicked(list(dict.fromkeys(inbox)), panic) from panic
-        finally:
-            self._ticking = False
-            self._events = []
         self._ask([peer for peer in lacking if self.gaps.waits(peer)], now)
         return changes, events
 
@@ -288,69 +291,61 @@ class RoomCore:
         self, applied: list[Incoming], events: list[bytes], news: list[Extent], begun: dict[int, int]
     ) -> list[Change]:
         """What the updates' structure let expect is not what the document reports. Its word counts."""
-        self.clocks = vet.parse_state_vector(fenced(self.doc.get_state))
+        self.replica.surprised(news, begun)
         for item in applied:  # all that it builds on was there, so nobody can help it by sending more
             if item.sender is not None and not item.extent.within(self.clocks):
-                item.sender.refuse(BadUpdate("the document does not take this update in whole"))
-        begun.clear()
-        begun.update({client: start for extent in reversed(news) for client, start, _ in extent.structs})
+                self._refuse(item, BadUpdate("the document does not take this update in whole"))
         return [Change(event, None) for event in events]
 
+    def _refuse(self, item: Incoming, error: BadUpdate) -> None:
+        if item.receipt is not None:
+            self._settled.remove(item.receipt)
+        if item.sender is not None:
+            item.sender.refuse(error)
+
+    def _mend(self, queue: Iterable[Incoming], points: set[Point]) -> None:
+        """Turn the characters at `points`, and what else `queue` cuts in two, into what Yjs makes of them."""
+        items = list(queue)
+        for item, update in zip(items, self.replica.mend(points, [item.update for item in items]), strict=True):
+            item.update = update
+
     def _transact(
-        self, inbox: list[Incoming], applied: list[Incoming], lacking: dict[Peer, None], begun: dict[int, int]
-    ) -> None:
+        self,
+        queue: deque[Incoming],
+        inbox: list[Incoming],
+        applied: list[Incoming],
+        lacking: dict[Peer, None],
+        begun: dict[int, int],
+    ) -> set[Point]:
+        """Apply `queue` as far as it goes: up to where characters of the document are cut in two, which it returns."""
         with self.doc.transaction():
-            queue = deque(inbox)
             while queue:
                 item = queue.popleft()
                 part = item
-                if item.extent.missing(self.clocks):
-                    self._hold(item, lacking)
+                if lacks := item.extent.missing(self.clocks):
                     update = vet.split(item.update, self.clocks)
-                    if update == vet.EMPTY:
-                        continue
                     part = Incoming(update, vet.parse(update), item.sender)
+                here, part.update = self.replica.cuts(part.update)
+                if here:
+                    queue.appendleft(item)
+                    return here
+                if lacks:
+                    self._hold(item, lacking)
+                elif item.receipt is not None:
+                    self._settled.append(item.receipt)
+                if part.update == vet.EMPTY:
+                    continue
                 try:
-                    self.doc.apply_update(part.update)
-                except ValueError:  # nothing of it was applied, and nothing around it was harmed
-                    if item.sender is not None:
-                        item.sender.refuse(BadUpdate("the document does not take this update"))
+                    moved = self.replica.apply(part.update, part.extent, begun)
+                except BadUpdate as error:
+                    self._refuse(part, error)
                     continue
                 applied.append(part)
-                if self._advance(part.extent, begun) and self.gaps:
+                if moved and self.gaps:
                     closed = self.gaps.closed(self.clocks)
                     inbox += closed  # they wait nowhere else any more
                     queue.extendleft(reversed(closed))
-
-    def _note(self, outside: list[bytes], begun: dict[int, int]) -> None:
-        """The application changed the document itself: move the clocks, note in `begun` how they were."""
-        try:
-            for extent in [vet.parse(update) for update in outside]:
-                self._advance(extent, begun)
-        except BadUpdate:  # what nobody may send, the owner of the document may write
-            for client, clock in vet.parse_state_vector(fenced(self.doc.get_state)).items():
-                self._advance(Extent(((client, 0, clock),), (), {}), begun)
-
-    def _advance(self, extent: Extent, begun: dict[int, int]) -> bool:
-        """All of `extent` is there now: move the clocks, note in `begun` how they were. Returns whether any moved."""
-        moved = False
-        for client, _, end in extent.structs:
-            known = self.clocks.get(client, 0)
-            if end > known:
-                begun.setdefault(client, known)
-                self.clocks[client] = end
-                moved = True
-        return moved
-
-    def _as_foreseen(self, news: list[Extent], begun: dict[int, int]) -> bool:
-        """Whether the document reports just the structs that the updates let expect."""
-        ends: dict[int, int] = {}
-        starts: dict[int, int] = {}
-        for extent in news:
-            for client, start, end in extent.structs:
-                starts.setdefault(client, start)
-                ends[client] = end
-        return starts == begun and all(self.clocks.get(client) == end for client, end in ends.items())
+        return set()
 
     # ------------------------------------------------------------------ what lacks something
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from .errors import CollabError
+from .auth import Grant, Level
+from .errors import BadUpdate, CollabError
 from .fence import Panic
 from .metrics import Metrics
 from .peers import Backlog, Tick
+from .receipts import Ledger, Receipt, Receipts
 from .room import RoomCore
 from .wire import vet
-from .wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from .wire.messages import (
+    Auth,
+    Awareness,
+    Close,
+    Denied,
+    Echo,
+    Granted,
+    Message,
+    QueryAwareness,
+    Saved,
+    Stateless,
+    SyncStep1,
+    SyncStep2,
+    TokenWanted,
+    Update,
+)
 
 HIGH_WATER = 64 * 1024
 """Bytes that an outlet may have accepted and not written before frames wait in the seat instead."""
@@ -23,19 +40,38 @@ KINDS: dict[type[Message], str] = {
     SyncStep2: "sync_step2",
     Update: "update",
     Awareness: "awareness",
+    QueryAwareness: "query_awareness",
+    Auth: "auth",
+    TokenWanted: "auth",
+    Granted: "auth",
+    Denied: "denied",
+    Saved: "saved",
+    Stateless: "stateless",
+    Close: "close",
+    Echo: "echo",
 }
+"""What messages are counted as, in either direction."""
 
 
 class Dialect(Protocol):
-    """A module of `collab.wire` that turns frames into messages and back."""
+    """A module of `collab.wire`, or an object of one, that turns frames into messages and back.
+
+    Attributes:
+        NAME: Seats whose dialects have the same name share their frames.
+        ACKNOWLEDGES: Whether each update is answered with `Saved`, and each sync step 1 with one of ours, too: these
+            clients upload what they have in answer to it, and say nothing on their own.
+        OFFSET: Where in a frame the type of its message stands.
+    """
 
     NAME: str
+    ACKNOWLEDGES: bool
+    OFFSET: int
 
     def decode(self, frame: bytes, /) -> Message:
         """The message of a frame; raises `BadMessage`."""
 
-    def encode(self, message: Message, /) -> bytes:
-        """The frame that says `message`."""
+    def encode(self, message: Message, /) -> bytes | None:
+        """The frame that says `message`; None when there is no word for it."""
 
 
 class Outlet(Protocol):
@@ -63,6 +99,8 @@ class Seat:
         metrics: Where messages are counted.
         trouble: Told when the client has to go (`BadUpdate`), or when the document failed (`Panic`).
         now: Monotonic seconds.
+        ledger: The room's journal, when updates are to be acknowledged.
+        clock: Gives monotonic seconds.
     """
 
     backstage = False
@@ -79,10 +117,15 @@ class Seat:
         now: float,
         author: str | None = None,
         may_write: bool = True,
+        ledger: Ledger | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.core = core
         self.author = author
         self.may_write = may_write
+        self.subject: str | None = None
+        self.user: Mapping[str, object] | None = None
+        self.may_be_seen = True
         self._dialect = dialect
         self._outlet = outlet
         self._metrics = metrics
@@ -91,13 +134,24 @@ class Seat:
         self._live = False
         self._unanswered: SyncStep1 | None = None
         self._since = now
+        self._claims: dict[int, int] = {}
+        self._receipts = None if ledger is None else Receipts(ledger, self.say, metrics.ack_seconds, clock)
+        self._confirms = dialect.ACKNOWLEDGES and ledger is not None
 
     # ------------------------------------------------------------------ the client speaks
+
+    def allow(self, grant: Grant) -> None:
+        """From now on the client may do what `grant` says; what it sent before counts."""
+        self.author = self.subject = grant.subject
+        self.user = grant.user
+        self.may_write = grant.level >= Level.WRITE
+        self.may_be_seen = grant.level >= Level.COMMENT
 
     def enter(self) -> None:
         """Join the room and say what it has and who is here."""
         self.core.join(self)
-        self.say(SyncStep1(self.core.state_vector()))
+        if not self._dialect.ACKNOWLEDGES:
+            self._ask(self.core.state_vector(), own=True)
         ids = self.core.presence.ids()
         if ids:
             self.say(Awareness(self.core.presence.encode(ids)))
@@ -109,6 +163,10 @@ class Seat:
             BadMessage, TooLarge, Forbidden: The room does not take it.
             Panic: The document failed.
         """
+        if self._receipts is not None and isinstance(message, SyncStep1):
+            self._claims = vet.parse_state_vector(message.state_vector)
+            if self._claims:  # whoever has nothing has not sent anything that could be counted anew
+                self._receipts.restart()
         if self._outlet.buffered > HIGH_WATER:
             # Asking again and again without reading must not pile up answers: it gets one, when it can take it.
             if isinstance(message, SyncStep1):
@@ -118,13 +176,26 @@ class Seat:
             if isinstance(message, QueryAwareness):
                 self._backlog.ids.update(self.core.presence.ids())
                 return
+        self._take_in(message, now)
+
+    def _take_in(self, message: Message, now: float) -> None:
+        receipt = self._receipt(message, now)
+        if isinstance(message, Echo):
+            message = Update(vet.EMPTY)
         try:
-            answer = self.core.receive(self, message, now)
+            answer = self.core.receive(self, message, now, receipt)
         except Panic:
             if isinstance(message, SyncStep1):
                 self._unanswered = message
             raise
+        except CollabError:
+            if self._receipts is not None and isinstance(message, Update | SyncStep2):
+                self._metrics.updates_refused.inc()
+                self._receipts.refused(receipt)
+            raise
         if isinstance(answer, SyncStep2):  # it has all that waited
+            if self._dialect.ACKNOWLEDGES and isinstance(message, SyncStep1):
+                self._ask(self.core.state_vector(), own=False)
             self._backlog.items.clear()
             self._backlog.bytes = 0
             self._backlog.since = None
@@ -132,9 +203,41 @@ class Seat:
         if answer is not None:
             self.say(answer)
 
+    def _receipt(self, message: Message, now: float) -> Receipt | None:
+        """A receipt for `message`, if it is one that the client waits to hear of."""
+        if self._receipts is None:
+            return None
+        match message:
+            case Update(update) if self._confirms:
+                greeting = self._unanswered is not None or self._receipts.greeting
+                return self._receipts.update(now, counted=not (greeting and self._claimed(update)))
+            case SyncStep2():
+                if self._confirms:
+                    return self._receipts.answer(now)
+                self._receipts.answered()
+                return None
+            case Echo(data) if not self._receipts.spoiled:
+                if not self._confirms:  # from now on it matters what becomes of updates; those before count as one
+                    self._confirms = True
+                    if self.core.gaps.waits(self):
+                        self._receipts.owed(now)
+                return self._receipts.echo(data, now)
+            case _:
+                return None
+
+    def _claimed(self, update: bytes) -> bool:
+        """Whether the client had this update when it sent its sync step 1. Providers send what was typed before the
+        socket was open once more, as an update of its own, but have set their count of unsaved changes to one by then:
+        that one is the answer to our sync step 1. One acknowledgement more, and version 2 says "saved" for ever.
+        """
+        structs = vet.parse(update).structs
+        return bool(structs) and all(end <= self._claims.get(client, 0) for client, _, end in structs)
+
     def leave(self, now: float) -> None:
         """Leave the room; what the client sent is still taken in."""
         self.core.leave(self, now)
+        if self._receipts is not None:
+            self._receipts.close()
         self._backlog.clear()
         self._unanswered = None
 
@@ -143,14 +246,15 @@ class Seat:
     def say(self, message: Message) -> None:
         """Send one message now."""
         frame = self._dialect.encode(message)
-        self._send(frame, KINDS.get(type(message), "query_awareness"))
+        if frame is not None:
+            self._send(frame, KINDS[type(message)])
 
     def take(self, tick: Tick) -> None:
         """Tell the client what changed. Frames are encoded once per dialect and shared."""
         if tick.merged and tick.sole is not self:
             frames = tick.frames.get(self._dialect.NAME)
             if frames is None:
-                frames = tuple(self._dialect.encode(Update(update)) for update in tick.merged)
+                frames = tuple(self._frame(Update(update)) for update in tick.merged)
                 tick.frames[self._dialect.NAME] = frames
             for frame in frames:
                 if self._ready:
@@ -164,16 +268,33 @@ class Seat:
             key = self._dialect.NAME + " presence"
             frames = tick.frames.get(key)
             if frames is None:
-                frames = tick.frames[key] = (self._dialect.encode(Awareness(tick.presence)),)
+                frames = tick.frames[key] = (self._frame(Awareness(tick.presence)),)
             self._send(frames[0], "awareness")
 
     def ask(self, state_vector: bytes) -> None:
         """The room lacks something that the client has built on, or was made anew."""
-        self.say(SyncStep1(state_vector))
+        self._ask(state_vector, own=True)
         self.drained()
+
+    def _ask(self, state_vector: bytes, *, own: bool, covers: bool = True) -> None:
+        if self._receipts is not None:
+            self._receipts.asks(own=own, covers=covers)
+        self.say(SyncStep1(state_vector))
+
+    def challenge(self) -> None:
+        """Ask the client for a sign of life."""
+        self.say(QueryAwareness())
+
+    def probe(self) -> None:
+        """Say something that every client answers, and that changes nothing."""
+        self._ask(self.core.state_vector(), own=True, covers=False)  # the room may be about to be read anew
 
     def refuse(self, error: CollabError) -> None:
         """An update of the client will never be taken in."""
+        if self._receipts is not None and isinstance(error, BadUpdate):
+            self._metrics.updates_refused.inc()
+            self._receipts.refused(None)
+            self.say(Saved(False))
         self._trouble(error)
 
     @property
@@ -204,17 +325,17 @@ class Seat:
         backlog = self._backlog
         if self._unanswered is not None:
             question, self._unanswered = self._unanswered, None
-            self.hear(question, self._since)
+            self._take_in(question, self._since)
         elif not self._live or not backlog:
             return False
         elif backlog.since is not None:
             update = self.core.difference(backlog.since)
             backlog.since = None
-            self._send(self._dialect.encode(Update(update)), "update")
+            self._send(self._frame(Update(update)), "update")
         elif backlog.items:
             self._send(backlog.pop(len), "update")
         else:
-            frame = self._dialect.encode(Awareness(self.core.presence.encode(backlog.ids)))
+            frame = self._frame(Awareness(self.core.presence.encode(backlog.ids)))
             backlog.ids.clear()
             self._send(frame, "awareness")
         return True
@@ -224,6 +345,12 @@ class Seat:
         if now - self._since > PATIENCE_SECONDS:
             self._live = True
         self.drained()
+
+    def _frame(self, message: Message) -> bytes:
+        """The frame of a message that every dialect has a word for."""
+        frame = self._dialect.encode(message)
+        assert frame is not None
+        return frame
 
     def _send(self, frame: bytes, kind: str) -> None:
         self._metrics.sent[kind].add(len(frame))

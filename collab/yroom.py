@@ -24,6 +24,7 @@ from pycrdt.websocket.yroom import ProviderFactory, YRoom
 
 from .errors import CollabError
 from .fence import Panic
+from .letters import broadcast
 from .log import get_logger
 from .metrics import Metrics
 from .peers import Tick
@@ -128,6 +129,10 @@ class Room(YRoom):
             self.ready_event.set()
             if self._feed is not None:
                 self._loaded(self._feed)
+
+    def say(self, text: str) -> None:
+        """Say something to everybody who is here and speaks Hocuspocus (event `stateless`); it is not stored."""
+        broadcast(self.core, text)
 
     async def serve(self, channel: Channel) -> None:
         """Give `channel` a seat until it ends."""

@@ -81,11 +81,13 @@ def commands() -> str:
 def every_command() -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Each command: how it is called, what it does, and its arguments and options with what they mean."""
     found = []
-    for info in app.registered_commands:
-        call = info.callback
-        assert call is not None
-        name = info.name or call.__name__.replace("_", "-")
-        found.append((f"collab {name}", inspect.getdoc(call) or "", _params(call)))
+    groups = [(f"collab {group.name}", group.typer_instance) for group in app.registered_groups]
+    for prefix, commands in [("collab", app), *groups]:
+        for info in commands.registered_commands if commands is not None else []:
+            call = info.callback
+            assert call is not None
+            name = info.name or call.__name__.replace("_", "-")
+            found.append((f"{prefix} {name}", inspect.getdoc(call) or "", _params(call)))
     return sorted(found)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
+from collab.auth import Grant, Knock, Level
 from collab.connection import Connection
-from collab.errors import Draining
+from collab.errors import Draining, Unauthorized
 from collab.fence import Panic
 from collab.hub import Hub
-from collab.limits import Refusals
+from collab.limits import Pace, Refusals
 from collab.settings import Settings
 from collab.wire import yjs
 from collab.wire.lib0 import var_string, var_uint
@@ -72,17 +73,20 @@ class World:
         self.ended: list[Connection] = []
         self.begun = 0
 
-    def connect(self, room: str = "room", *, address: str = "1.2.3.4") -> tuple[Connection, Line]:
+    def connect(
+        self, room: str | None = "room", *, address: str = "1.2.3.4", **options: Any
+    ) -> tuple[Connection, Line]:
         line = Line()
         connection = Connection(
             self.hub,
             line,
             room,
             address=address,
-            path=room.encode(),
+            path=(room or "").encode(),
             refusals=self.refusals,
             clock=lambda: self.now,
             ended=self.ended.append,
+            **options,
         )
         self.begun += 1
         connection.begin()
@@ -109,15 +113,19 @@ class World:
 
 
 @pytest.fixture
-async def world():
+async def world(monkeypatch):
+    monkeypatch.setattr("collab.hub.BEAT_SECONDS", 1e9)  # time passes when a test says so
     store = Obedient()
     settings = Settings(
         store={"url": "memory:"},
-        limits={"waiting_messages": 5, "waiting_bytes": 4000, "connections_per_room": 3, "message_bytes": 10_000},
+        limits={"waiting_messages": 5, "waiting_bytes": 4000, "connections_per_room": 3, "message_bytes": 10_000}
+        | {"unauthenticated_documents": 3},
     )
     async with Hub(settings, store=store) as hub:
         world = World(hub, store)
         yield world
+        store.reads.set()
+        store.down = None
         for connection in [beat.__self__ for beat in tuple(hub.beats)]:  # type: ignore[attr-defined]
             connection.closed(1001)
         await until(lambda: len(world.ended) == world.begun, "every connection came to its end")
@@ -160,12 +168,21 @@ async def test_connect_type_and_leave_in_one_instant(world):
 async def test_frames_before_the_room_is_open_are_bounded(world):
     world.store.reads.clear()
     connection, line = world.connect()
-    connection.received(b"\x01" + b"x" * 2500)
+    connection.received(yjs.encode(Awareness(b"x" * 2500)))
     assert line.paused, "the network is held up first"
-    for _ in range(5):
+    for _ in range(4):
         connection.received(b"\x03")
-    assert line.ended is not None and line.ended[0] == 1013
-    world.store.reads.set()
+    assert line.ended is None
+    connection.received(b"\x03")
+    assert line.ended == (1013, "too many messages before the room is open: the limit is 5")
+
+
+async def test_bytes_before_the_room_is_open_are_bounded(world):
+    world.store.reads.clear()
+    connection, line = world.connect()
+    for _ in range(2):
+        connection.received(yjs.encode(Awareness(b"x" * 2500)))
+    assert line.ended == (1013, "too many bytes before the room is open: the limit is 4000")
 
 
 async def test_reading_goes_on_when_the_room_is_open(world):
@@ -221,13 +238,16 @@ async def test_refused_once_and_again(world):
     """The first time at once; an editor that is back is held; whoever shows no sign of being one is not."""
     world.store.break_down()
     first, line = world.connect()
+    first.received(yjs.encode(SyncStep1(b"\x00")))
     await until(lambda: line.ended, "refused at once")
     assert line.ended[0] == 1013 and isinstance(line.said[-1], Denied)
 
     editor, held = world.connect()
     editor.received(yjs.encode(SyncStep1(b"\x00")))
     other, silent = world.connect()
-    await until(lambda: held.sent and silent.sent, "both told why")
+    await until(lambda: held.sent and other._verdict, "both known to be refused")
+    world.pass_time(1)
+    assert silent.sent, "what it speaks is not known, but it had time to show it"
     assert held.ended is silent.ended is None
     world.pass_time(2)
     assert held.ended is None and silent.ended is not None
@@ -235,12 +255,14 @@ async def test_refused_once_and_again(world):
     assert held.ended is not None and held.ended[0] == 1013
 
     elsewhere, line = world.connect(address="5.6.7.8")
+    elsewhere.received(yjs.encode(SyncStep1(b"\x00")))
     await until(lambda: line.ended, "somebody else is not held")
 
 
 async def test_a_full_room(world):
     clients = [await world.join() for _ in range(3)]
-    _, line = world.connect()
+    late, line = world.connect()
+    late.received(yjs.encode(SyncStep1(b"\x00")))
     assert line.ended == (1013, "too many clients in this room: the limit is 3")
     clients[0][0].closed(1001)
     await world.join()
@@ -348,7 +370,8 @@ async def test_what_came_before_a_bad_frame_counts_also_while_the_room_is_openin
 
 async def test_one_that_is_held_is_not_let_in_when_its_room_opens(world):
     world.store.break_down()
-    _, line = world.connect()
+    first, line = world.connect()
+    first.received(yjs.encode(SyncStep1(b"\x00")))
     await until(lambda: line.ended, "refused at once")
     world.store.down = None
     world.store.reads.clear()
@@ -427,3 +450,216 @@ async def test_while_a_room_is_read_anew_its_clients_are_told_nothing_of_it(worl
     await until(lambda: "typed meanwhile" in str(opened.room.ydoc.get("t", type=Text)), "taken in")
     assert "stored" in str(doc.get("t", type=Text))
     assert isinstance(ben_line.said[before], SyncStep1), "it is asked for what the room may lack"
+
+
+# ---------------------------------------------------------------------- which dialect, and who may
+
+
+def said(line: Line, address: str) -> list[bytes]:
+    """What was said of one document, without its address."""
+    prefix = var_string(address)
+    return [frame.removeprefix(prefix) for frame in line.sent if frame.startswith(prefix)]
+
+
+def on(address: str, body: bytes) -> bytes:
+    return var_string(address) + body
+
+
+def token(text: str, version: str | None = None) -> bytes:
+    return b"\x02\x00" + var_string(text) + (b"" if version is None else var_string(version))
+
+
+STEP_1 = yjs.encode(SyncStep1(b"\x00"))
+LETS_IN = {"good": Grant(Level.WRITE), "reader": Grant(Level.READ)}
+
+
+def by_token(knock: Knock) -> Grant:
+    grant = LETS_IN.get(knock.token or "")
+    if grant is None:
+        raise Unauthorized("no good token")
+    return grant
+
+
+async def test_many_documents_on_one_socket(world):
+    connection, line = world.connect(None, authorize=by_token)
+    for address in ("a", "b\0session"):
+        connection.received(on(address, token("good")))
+        connection.received(on(address, STEP_1))
+    await until(lambda: len(said(line, "b\0session")) >= 3, "both are open")
+    for address in ("a", "b\0session"):
+        assert [frame[:2] for frame in said(line, address)] == [b"\x02\x02", b"\x00\x00", b"\x00\x01"]
+    assert world.hub.find("a") and world.hub.find("b")
+    connection.received(on("a", b"\x07"))
+    assert said(line, "a")[-1][0] == 7 and line.ended is None
+    connection.received(on("b\0session", typed("goes on")))
+    await world.hub.flush()
+    assert str(world.store.document("b").get("t", type=Text)) == "goes on"
+    await until(lambda: said(line, "b\0session")[-1] == b"\x08\x01", "acknowledged")
+
+
+async def test_a_path_that_names_a_room_may_still_be_hocuspocus(world):
+    """The room of the path was denied, but what counts is the token that the first frame shows."""
+    connection, line = world.connect("room", authorize=by_token)
+    connection.received(on("document", token("good")))
+    await until(lambda: said(line, "document"), "let in")
+    assert said(line, "document")[0] == b"\x02\x02" + var_string("read-write") and line.ended is None
+    assert world.hub.find("room") is None
+
+
+async def test_one_that_says_nothing_hears_the_verdict_after_a_moment(world):
+    connection, line = world.connect("room", authorize=by_token)
+    assert line.sent == []
+    world.pass_time(1)
+    assert line.ended is not None and line.ended[0] == 4401 and isinstance(line.said[-1], Denied)
+
+
+async def test_y_websocket_where_no_path_names_a_room(world):
+    connection, line = world.connect(None)
+    connection.received(STEP_1)
+    assert line.ended == (4400, "the room's name is empty")
+    other, line = world.connect(None, address="5.6.7.8")
+    other.received(b"\x63\x63")
+    assert line.ended is not None and line.ended[0] == 4400
+
+
+async def test_denied_a_document_the_socket_stays_for_a_better_token(world):
+    connection, line = world.connect(None, authorize=by_token)
+    connection.received(on("a", token("bad")))
+    connection.received(on("a", STEP_1))
+    assert said(line, "a") == [b"\x02\x01" + var_string("no good token")], "and what it still sends is not a knock"
+    connection.received(on("a", token("good")))
+    await until(lambda: len(said(line, "a")) == 2, "let in")
+    assert said(line, "a")[1][:2] == b"\x02\x02" and line.ended is None
+
+
+async def test_nobody_stays_without_access(world):
+    """Whatever they send."""
+    connection, line = world.connect(None, authorize=by_token)
+    connection.received(on("a", token("bad")))
+    world.pass_time(30)
+    connection.received(on("a", token("bad")))
+    assert line.ended is None
+    world.pass_time(40)
+    assert line.ended == (4408, "no access was granted in time")
+    silent, line = world.connect(None, authorize=by_token)
+    world.pass_time(11)
+    assert line.ended is not None and line.ended[0] == 4408
+
+
+async def test_without_a_token_it_counts_as_an_empty_one(world):
+    """Providers of version 2 show none when they have none."""
+    connection, line = world.connect(None)
+    connection.received(on("a", STEP_1))
+    assert line.sent == []
+    world.pass_time(1)
+    await until(lambda: len(said(line, "a")) >= 3, "let in, and what waited is answered")
+
+
+async def test_a_bad_frame_ends_one_document_and_one_that_cannot_be_read_the_socket(world):
+    connection, line = world.connect(None)
+    for address in ("a", "b"):
+        connection.received(on(address, token("")))
+        connection.received(on(address, STEP_1))
+    await until(lambda: len(said(line, "a")) >= 3 and len(said(line, "b")) >= 3, "open")
+    connection.received(on("a", b"\x00\x02\x05ab"))
+    assert said(line, "a")[-1][0] == 7 and line.ended is None
+    closed = len(said(line, "a"))
+    connection.received(on("a", typed("not heard")))
+    assert len(said(line, "a")) == closed
+    connection.received(b"\x05ab")
+    assert line.ended is not None and line.ended[0] == 4205
+
+
+async def test_too_many_documents_before_access(world):
+    decided = asyncio.Event()
+
+    async def undecided(knock: Knock) -> Grant:
+        await decided.wait()
+        return LETS_IN["good"]
+
+    connection, line = world.connect(None, authorize=undecided)
+    for nth in range(4):
+        connection.received(on(f"document {nth}", token("")))
+    assert line.ended is not None and line.ended[0] == 4205
+    assert world.hub.metrics.errors["TooMany"]._value.get() == 1
+    decided.set()
+
+
+async def test_a_name_that_no_room_may_have(world):
+    connection, line = world.connect(None)
+    connection.received(on("a\x01b", token("")))
+    assert said(line, "a\x01b")[0][:2] == b"\x02\x01" and line.ended is None
+    world.pass_time(11)
+    assert line.ended is not None and line.ended[0] == 4408
+
+
+async def test_whoever_named_a_version_is_pinged(world):
+    """Older providers take a ping for a name that is cut short."""
+    new, new_line = world.connect(None)
+    old, old_line = world.connect(None)
+    for connection, version in ((new, "4.8.0"), (old, None)):
+        connection.received(on("a", token("", version)))
+        connection.received(on("a", STEP_1))
+    await until(lambda: len(said(new_line, "a")) >= 3 and len(said(old_line, "a")) >= 3, "open")
+    new_line.sent.clear()
+    old_line.sent.clear()
+    world.pass_time(16)
+    assert new_line.sent == [b"\x09"]
+    assert said(old_line, "a") == [b"\x03"]
+    new.received(b"\x0a")
+    old.received(on("a", b"\x01\x01\x00"))
+    for _ in range(30):
+        world.pass_time(1)
+        new.received(b"\x0a")
+        old.received(on("a", b"\x01\x01\x00"))
+    assert new_line.sent == [b"\x09"] * 2 and old_line.sent[1:] == [on("a", b"\x01\x01\x00")]
+    world.pass_time(60)
+    assert new_line.aborted and old_line.aborted
+
+
+async def test_a_token_that_ends(world):
+    """Asked for a new one ahead of time, closed when there is none."""
+    wall = 5000.0
+    grants = {"first": Grant(Level.WRITE, expires=5060.0), "second": Grant(Level.WRITE, expires=9999.0)}
+    connection, line = world.connect(None, authorize=lambda knock: grants[knock.token], wall=lambda: wall)
+    connection.received(on("a", token("first")))
+    await until(lambda: said(line, "a"), "let in")
+    world.pass_time(2)
+    assert b"\x02\x00" not in said(line, "a")
+    wall = 5055.0
+    world.pass_time(5)
+    assert said(line, "a").count(b"\x02\x00") == 1
+    connection.received(on("a", token("second")))
+    wall = 5070.0
+    world.pass_time(2)
+    assert line.ended is None
+    wall = 10_000.0
+    world.pass_time(1)
+    assert line.ended is not None and line.ended[0] == 4205
+    assert said(line, "a")[-1] == b"\x02\x01" + var_string("the token has expired")
+
+
+async def test_a_token_that_is_revoked(world):
+    revoked: list[Grant] = []
+    connection, line = world.connect("room", authorize=lambda knock: LETS_IN["good"], revoked=revoked.__contains__)
+    connection.received(STEP_1)
+    await until(lambda: len(line.sent) >= 2, "let in")
+    world.pass_time(2)
+    assert line.ended is None
+    revoked.append(LETS_IN["good"])
+    world.pass_time(1)
+    assert line.ended is not None and line.ended[0] == 4401
+
+
+async def test_whoever_sends_too_fast_is_read_more_slowly(world):
+    pace = Pace((10.0, 20.0), (1e6, 1e6), 5.0, world.now)
+    connection, line = world.connect("room", pace=pace)
+    connection.received(STEP_1)
+    await until(lambda: line.sent, "in")
+    sent = 0
+    while line.ended is None:
+        connection.received(seen(7, sent, "{}"))
+        sent += 1
+        assert line.paused == (sent >= 20), "once it is past its burst"
+    assert sent == 70 and line.ended[0] == 1013, "that did not help: more came than was on its way"
+    assert world.hub.metrics.limited["messages_per_second"]._value.get() == 1

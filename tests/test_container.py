@@ -53,8 +53,10 @@ def read_stages(dockerfile: Path) -> list[list[tuple[str, str]]]:
     return stages
 
 
-BUILD, FINAL = read_stages(ROOT / "Dockerfile")
+CONSOLE, BUILD, FINAL = read_stages(ROOT / "Dockerfile")
 SAYS = dict(FINAL)
+NPM = shutil.which("npm") is not None or "CI" in os.environ
+"""Whether the demo editor can be built; without it the image is played as if its stage were not there."""
 UID = int(SAYS["USER"].split(":")[0])
 
 
@@ -68,7 +70,7 @@ class Image:
 
     def here(self, text: str) -> str:
         """The text with every path of the image put below `root`."""
-        return re.sub(r"(?<!\w)/(?=(opt|dist|src|data)\b)", f"{self.root}/", text)
+        return re.sub(r"(?<!\w)/(?=(opt|dist|src|data|console)\b)", f"{self.root}/", text)
 
     def set_env(self, env: dict[str, str], assignments: str) -> None:
         for assignment in shlex.split(assignments):
@@ -121,19 +123,20 @@ def image() -> Iterator[Image]:
         subprocess.run([python, "-m", "venv", image.root / "base"], check=True)
         build_env = os.environ | {"PATH": f"{image.root}/base/bin:{os.environ['PATH']}"}
         cwd = image.root
-        for word, rest in BUILD:
+        for word, rest in [*(CONSOLE if NPM else []), *BUILD]:
             if word == "ENV":
                 image.set_env(build_env, rest)
             elif word == "WORKDIR":
                 cwd = Path(image.here(rest))
                 cwd.mkdir(parents=True)
-            elif word == "COPY":
-                copy(rest, cwd)
+            elif word == "COPY" and (NPM or "--from=console" not in rest):
+                copy(image.here(rest), cwd)
             elif word == "RUN":
                 done = subprocess.run(image.here(rest), shell=True, cwd=cwd, env=build_env, capture_output=True)
                 assert done.returncode == 0, f"RUN {rest}\n{done.stdout.decode()}{done.stderr.decode()}"
         shutil.rmtree(image.root / "src")  # the final stage has the environment only
         shutil.rmtree(image.root / "base")
+        shutil.rmtree(image.root / "console", ignore_errors=True)
         for word, rest in FINAL:
             if word == "ENV":
                 image.set_env(image.env, rest)
@@ -152,10 +155,11 @@ def data(image: Image) -> Iterator[Path]:
 
 
 def copy(words: str, cwd: Path) -> None:
-    *sources, target = words.split()
+    *sources, target = words.removeprefix("--from=console ").split()
     for source in sources:
         if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, cwd / target, ignore=shutil.ignore_patterns("__pycache__"))
+            ignored = ["__pycache__", "node_modules"] + ([] if Path(source).is_absolute() else ["dist"])
+            shutil.copytree(ROOT / source, cwd / target, ignore=shutil.ignore_patterns(*ignored), dirs_exist_ok=True)
         else:
             shutil.copy(ROOT / source, cwd / target)
 
@@ -218,14 +222,28 @@ def test_the_installed_package_is_whole(image: Image, data: Path) -> None:
     assert (code, "serve" in output) == (0, True), output
     package = next(image.root.glob("opt/collab/lib/python3*/site-packages/collab"))
     for source in (ROOT / "collab").rglob("*"):
-        if source.is_file() and "__pycache__" not in source.parts:
+        if source.is_file() and not {"__pycache__", "console"} & set(source.parts):
             assert (package / source.relative_to(ROOT / "collab")).is_file(), f"{source} is not in the wheel"
+    assert not list(package.rglob("node_modules")) and not list(package.rglob("*.ts"))
+
+
+@pytest.mark.skipif(not NPM, reason="npm, which builds the demo editor, is not installed")
+def test_the_demo_editor_is_in_the_image(image: Image, data: Path) -> None:
+    port = free_port()
+    with served(image, port, WS_PORT=str(port)):
+        local = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with local.open(f"http://127.0.0.1:{port}/demo", timeout=5) as answer:
+            scripts = re.findall(r'src="\.(/assets/[^"]+)"', answer.read().decode())
+        assert len(scripts) == 2
+        for script in scripts:
+            with local.open(f"http://127.0.0.1:{port}{script}", timeout=5) as answer:
+                assert answer.status == 200
 
 
 def test_the_build_may_read_all_that_it_copies() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = {source for word, rest in BUILD if word == "COPY" for source in rest.split()[:-1]}
-    assert copied == allowed
+    copied = [rest for word, rest in CONSOLE + BUILD if word == "COPY" and not rest.startswith("--from")]
+    assert {source.split("/")[0] for rest in copied for source in rest.split()[:-1]} == allowed
 
 
 def test_the_server_is_not_root_and_its_port_is_left_to_the_user() -> None:

@@ -16,6 +16,12 @@ SAMPLES = [
     (errors.NoSuchRoom("a\nb"), "there is no room 'a\\nb'"),
     (errors.TooLarge("a message", 20, 10), "a message of 20 bytes is over the limit of 10"),
     (errors.DamagedRoom("a", "row 3 is missing"), "room 'a' is damaged in the store: row 3 is missing"),
+    (errors.Quarantined("a", "it was in the way"), "room 'a' is set aside: it was in the way"),
+    (errors.TooDeep("nodes", 100), "nodes are nested too deep: the limit is 100 levels"),
+    (
+        errors.Unconfirmed("the server", 30.0),
+        "the server did not confirm within 30 s that the edit is saved; look whether it is there before you try again",
+    ),
     (errors.TooMany("connections", 5), "too many connections: the limit is 5"),
     (errors.SlowPeer(20, 10), "the client reads too slowly: 20 bytes are waiting, the limit is 10"),
     (errors.Unavailable("the store"), "the store is not available right now"),

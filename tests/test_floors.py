@@ -15,17 +15,18 @@ COLLAB = Path(__file__).parents[1] / "collab"
 FLOORS: list[list[list[str]]] = [
     [["errors"]],
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
-    [["peers", "gaps", "presence", "room"], ["auth"], ["store"], ["bus"]],
-    [["recovery"], ["journal"], ["seat"], ["link"]],
-    [["compactor", "yroom", "hub"]],
-    [["transport", "connection"], ["history"], ["content"]],
+    [["peers", "gaps", "presence", "replica", "room"], ["names"], ["auth"], ["store"], ["bus"], ["recorder"]],
+    [["recovery"], ["deaths", "quarantine"], ["journal"], ["receipts", "seat", "letters"], ["link"]],
+    [["compactor", "yroom", "opened", "hub"]],
+    [["transport", "place", "intake", "liveness", "addresses", "connection"], ["history"], ["content"]],
     [["web", "console", "supervisor", "__init__", "cli", "__main__"]],
 ]
 FLOOR = {name: floor for floor, groups in enumerate(FLOORS) for group in groups for name in group}
 GROUP = {name: group for groups in FLOORS for group in groups for name in group}
 
 # Synchronous, no I/O, no clock: values in, values out.
-PURE = ["room.py", "peers.py", "presence.py", "gaps.py", "fence.py", "limits.py", "wire/*"]
+PURE = ["room.py", "replica.py", "peers.py", "presence.py", "gaps.py", "fence.py", "limits.py", "wire/*"]
+PURE += [f"auth/{name}.py" for name in ("__init__", "patterns", "keys", "tokens", "revocation", "where")]
 IMPURE = {
     "anyio",
     "asyncio",
@@ -51,6 +52,9 @@ DRIVERS = {
     "pycrdt.websocket": ["yroom.py"],
     "pycrdt.store": ["yroom.py"],  # its type is in the signature that is overridden
     "prometheus_client": ["metrics.py"],
+    "httpx": ["auth/*"],
+    "jwt": ["auth/*"],
+    "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],
     "pydantic": ["settings/*"],
     "pydantic_settings": ["settings/*"],

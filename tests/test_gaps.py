@@ -75,6 +75,43 @@ def test_one_that_is_too_large_never_waits_but_its_sender_is_asked():
     assert len(gaps) == 1  # what was too large left no trace in the count of bytes
 
 
+class Told:
+    """A receipt that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def settled(self) -> None:
+        self.heard.append("settled")
+
+    def adrift(self) -> None:
+        self.heard.append("adrift")
+
+
+def test_who_wants_to_know_hears_that_an_update_was_let_go():
+    gaps = Gaps(2, 1_000)
+    items = [after(1, 5) for _ in range(4)]
+    told = [Told() for _ in items]
+    for item, receipt in zip(items, told, strict=True):
+        item.receipt = receipt
+        gaps.hold(item, {})
+    assert gaps.closed({1: 5}) == items[2:]
+    assert [receipt.heard for receipt in told] == [["adrift"], ["adrift"], [], []], "the room settles the others"
+
+
+def test_whether_something_waits():
+    gaps = Gaps(1, 1_000)
+    assert not gaps.waits(ANA)
+    gaps.hold(after(1, 5), {})
+    assert gaps.waits(ANA) and not gaps.waits(BEN)
+    gaps.hold(after(1, 6, sender=BEN), {})
+    assert gaps.waits(ANA), "let go, and not asked since"
+    gaps.due(ANA, 0)
+    assert not gaps.waits(ANA) and gaps.waits(BEN)
+    gaps.closed({1: 9})
+    assert not gaps.waits(BEN)
+
+
 def test_who_was_let_go_is_asked_once_more():
     gaps = Gaps(1, 1_000)
     gaps.hold(after(1, 5), {})

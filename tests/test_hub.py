@@ -10,12 +10,13 @@ from typing import Any
 
 import anyio
 import pytest
-from pycrdt import Doc, Text
+from pycrdt import Array, Doc, Text
 
 from collab import hub as hub_module
 from collab.errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unavailable
 from collab.fence import Panic
-from collab.hub import Hub, Opened
+from collab.hub import Hub
+from collab.opened import Opened
 from collab.peers import Tick
 from collab.settings import Settings
 from collab.store import Entry
@@ -466,6 +467,29 @@ async def test_a_room_is_read_again_when_the_store_is_back(monkeypatch):
         assert said(store, "room") == "ab"
 
 
+async def test_the_first_type_in_a_room_is_no_reason_to_read_all_of_it(monkeypatch):
+    """How deep a room goes was seen when it was loaded, and when it was read again."""
+    async with running() as (hub, store):
+        stored: Doc[Any] = Doc({"list": Array([Array([Array()])])})
+        await store.append([Entry("room", stored.get_update(), 1.0)])
+        opened = await hub.open("room")
+        for _ in range(2):
+            looks: list[bytes] = []
+            doc, real = opened.core.doc, opened.core.doc.get_update
+            new: Doc = Doc()
+            new.apply_update(opened.core.difference(b"\x00"))
+            new.get("list", type=Array)[0].append(Array())
+            monkeypatch.setattr(doc, "get_update", lambda *state, to=looks, real=real: to.append(b"") or real(*state))
+            ana = Client(opened)
+            opened.core.receive(ana, Update(new.get_update(doc.get_state())), 0)
+            await until(lambda: opened.core.idle, "taken in")
+            assert new.client_id in opened.core.clocks and not looks and not ana.refused
+            await hub.flush()
+            hub.reload(opened, Panic(RuntimeError("again")))
+            await until(lambda: not opened.reloading, "read again")
+            assert opened.core.doc is not doc
+
+
 async def test_a_document_that_cannot_tell_the_store_what_it_is_owed(monkeypatch):
     """The room is read anew, and its clients are asked for what only they have now."""
     settings = Settings(
@@ -508,6 +532,33 @@ async def test_one_beat_that_fails_is_not_everybodys(monkeypatch):
     async with running() as (hub, store):
         hub.beats |= {fails, beats.append}
         await until(lambda: len(beats) > 3, "beating on")
+
+
+async def test_a_document_that_is_given_up_asks_for_nothing(monkeypatch):
+    """What it says that it has may be lost with it: the answer to such a question would lack just that."""
+    monkeypatch.setattr(hub_module, "BEAT_SECONDS", 0.01)
+    beats: list[float] = []
+    async with running() as (hub, store):
+        opened = await hub.open("room")
+        ana, ben = Client(opened), Client(opened)
+        ana.type("a")
+        await hub.flush()
+        missing = Doc[Any](client_id=9)
+        missing.get("text", type=Text).insert(0, "first")
+        state = missing.get_state()
+        missing.get("text", type=Text).insert(5, "second")
+        opened.core.receive(ben, Update(missing.get_update(state)), 0)
+        await until(lambda: ben.asked, "ben asked for what is lacking")
+        store.break_down()
+        hub.reload(opened, Panic(RuntimeError("as if yrs had panicked")))
+        ben.asked.clear()
+        opened.core.gaps.forget(ben)  # it may be asked again at once
+        hub.beats.add(beats.append)
+        await until(lambda: len(beats) > 3, "beating on")
+        asked, reloading = list(ben.asked), opened.reloading
+        store.down = None  # also when this fails: the hub waits for its store
+        assert reloading and asked == []
+        await until(lambda: ben.asked, "asked by the document that was read")
 
 
 async def test_a_room_is_compacted_while_it_lives():

@@ -446,8 +446,10 @@ async def test_a_document_that_cannot_say_what_is_owed(monkeypatch):
         commits.broken = lambda journal, panic: told.append((journal, panic.cause))
         broken, good = Typist("broken", commits, limit=100), Typist("good", commits)
         store.break_down()
+        heard: list[bool] = []
         for _ in range(30):
             broken.type("a word ")
+            broken.journal.when(broken.journal.accepted, heard.append)
         assert broken.journal.behind
 
         def difference(state_vector: bytes) -> bytes:
@@ -460,10 +462,33 @@ async def test_a_document_that_cannot_say_what_is_owed(monkeypatch):
         assert told == [(broken.journal, "RuntimeError")]
         assert (await store.load("good")).seq == 1
         assert not broken.journal.behind
+        assert heard == [False] * 30, "nobody is told that it was saved"
         monkeypatch.undo()
         broken.type("on the document that was read anew")
         await flushed(broken)
         assert (await store.load("broken")).rows[-1].update == broken.made[-1]
+
+
+async def test_who_waits_for_a_position_hears_when_the_store_has_it():
+    store = Obedient()
+    async with committing(store) as commits:
+        typist = Typist("room", commits)
+        heard: list[tuple[int, bool]] = []
+        typist.journal.when(0, lambda committed: heard.append((0, committed)))
+        assert heard == [(0, True)], "there is nothing to wait for"
+        store.writes.clear()
+        typist.type("a")
+        typist.journal.when(1, lambda committed: heard.append((1, committed)))
+        await anyio.sleep(0.01)  # it is on its way to a store that hangs
+        typist.type("b")
+        typist.journal.when(2, lambda committed: heard.append((2, committed)))
+        assert heard == [(0, True)]
+        store.writes.set()
+        await flushed(typist)
+        assert heard == [(0, True), (1, True), (2, True)]
+        assert len(store.commits) == 2
+        typist.journal.when(2, lambda committed: heard.append((3, committed)))
+        assert heard[-1] == (3, True)
 
 
 async def test_what_landed_is_looked_at():

@@ -110,6 +110,7 @@ def test_page_is_tidy():
         "transport",
         "outcome",
         "code",
+        "limit",
         "kind",
         "direction",
         "type",

@@ -500,3 +500,41 @@ print(len(anyio.run(recovery.guilty, "room", Doc(), [bytes.fromhex(update) for u
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, f"the process ended with {result.returncode}: {result.stderr[-500:]}"
+
+
+# ------------------------------------------------------------------------------------------------ halves, and depth
+
+HALVES = json.loads((HERE / "wire/yjs_halves.json").read_text())
+
+
+@pytest.mark.parametrize("case", HALVES, ids=lambda case: str(case["name"]))
+def test_characters_cut_in_two_are_read_as_yjs_reads_them(case):
+    updates = [base64.b64decode(update) for update in case["updates"]]
+    loaded = built(updates)
+    assert text_of(loaded.doc) == case["text"] and loaded.poison == ()
+    assert clocks(loaded.doc) == {int(client): clock for client, clock in case["vector"].items()}
+    for cut in range(1, len(updates)):  # the character is in the checkpoint, who cuts it is not
+        loaded = built(updates[cut:], built(updates[:cut]).doc.get_update())
+        assert text_of(loaded.doc) == case["text"]
+
+
+def chain(first: int, count: int) -> bytes:
+    """Lists of client 7, each in the one before."""
+    lists = [
+        b"\x07" + (b"\x00\x07" + var_uint(clock - 1) if clock else b"\x01\x01t") + b"\x00"
+        for clock in range(first, first + count)
+    ]
+    return var_uint(1) + var_uint(count) + var_uint(7) + var_uint(first) + b"".join(lists) + b"\x00"
+
+
+def test_a_stored_document_that_is_too_deep_is_refused():
+    """Read, or deleted, it would end the process."""
+    rows = [chain(first, 100) for first in range(0, 600, 100)]
+    assert built(rows[:5]).poison == ()
+    with pytest.raises(DamagedRoom, match="nests shared types too deep"):
+        built([], chain(0, 600))
+    loaded = built(rows)
+    assert loaded.poison == (6,) and clocks(loaded.doc) == {7: 500}
+    with pytest.raises(DamagedRoom, match="builds on something"):
+        built([*rows, b"\x01\x01\x08\x00\x04\x00\x07" + var_uint(550) + b"\x01a\x00"])
+    assert built([chain(500, 1)], chain(0, 500)).poison == (1,)

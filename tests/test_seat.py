@@ -14,11 +14,13 @@ from pycrdt import Doc, Map, Text
 from collab.errors import BadMessage, BadUpdate, CollabError, Forbidden
 from collab.fence import Panic
 from collab.metrics import Metrics
+from collab.peers import Tick
 from collab.room import RoomCore
 from collab.seat import HIGH_WATER, PATIENCE_SECONDS, Seat
 from collab.wire import vet, yjs
+from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.lib0 import var_string, var_uint
-from collab.wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from collab.wire.messages import Awareness, Echo, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 from tests.support.histories import Editors, applied, clocks, everything
 
 
@@ -463,6 +465,203 @@ def test_what_was_sent_before_leaving_counts(core, writer):
     writer.type("more")
     client.seat.drained()
     assert len(client.outlet.frames) == count
+
+
+# ---------------------------------------------------------------------- what is saved
+
+
+class Ledger:
+    """A journal of a store that commits when a test says so."""
+
+    backstage = True
+    author: str | None = None
+    may_write = False
+
+    def __init__(self, core: RoomCore) -> None:
+        self.accepted = self.committed = 0
+        self._waiting: list[tuple[int, Any]] = []
+        core.join(self)
+
+    def take(self, tick: Tick) -> None:
+        self.accepted += len(tick.changes)
+
+    def ask(self, state_vector: bytes) -> None: ...
+
+    def refuse(self, error: CollabError) -> None: ...
+
+    def when(self, position: int, call: Any) -> None:
+        self._waiting.append((position, call))
+        self._tell()
+
+    def commit(self) -> None:
+        self.committed = self.accepted
+        self._tell()
+
+    def _tell(self) -> None:
+        ready = [call for position, call in self._waiting if position <= self.committed]
+        self._waiting = [(position, call) for position, call in self._waiting if position > self.committed]
+        for call in ready:
+            call(True)
+
+
+SAVED, NOT_SAVED = b"\x01d\x08\x01", b"\x01d\x08\x00"
+
+
+class Counting:
+    """A client on a dialect, and the frames it was sent since the last look."""
+
+    def __init__(self, core: RoomCore, *, dialect: Any = None, may_write: bool = True) -> None:
+        self.core = core
+        self.ledger = Ledger(core)
+        self.outlet = Outlet()
+        self.metrics = Metrics()
+        self.troubles: list[CollabError] = []
+        self.seat = Seat(
+            core,
+            Hocuspocus("d") if dialect is None else dialect,
+            self.outlet,
+            outbox_bytes=1_000,
+            metrics=self.metrics,
+            trouble=self.troubles.append,
+            now=0,
+            may_write=may_write,
+            ledger=self.ledger,
+        )
+        self.seat.enter()
+
+    def hear(self, *messages: Message) -> None:
+        for message in messages:
+            self.seat.hear(message, 0)
+        self.core.tick(0, 0)
+
+    def new(self) -> list[bytes]:
+        frames, self.outlet.frames = self.outlet.frames, []
+        return frames
+
+
+def test_an_acknowledging_dialect_is_asked_in_answer_and_not_before(core, writer):
+    writer.type("abc")
+    client = Counting(core)
+    assert client.new() == [], "its providers speak first"
+    client.hear(SyncStep1(b"\x00"))
+    assert [frame[2:4] for frame in client.new()] == [b"\x00\x00", b"\x00\x01"]
+
+
+def test_updates_are_acknowledged_once_they_are_committed(core):
+    client = Counting(core)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY))
+    client.new()
+    client.hear(Update(applied_letter("a", 5)), Update(applied_letter("b", 6)))
+    assert client.new() == []
+    client.ledger.commit()
+    assert client.new() == [SAVED] * 2
+    client.hear(Update(applied_letter("a", 5)))
+    assert client.new() == [SAVED], "a duplicate, of what is committed"
+
+
+def test_an_answer_without_anything_new_is_acknowledged_too(core):
+    """It is what providers wait for after each sync step 1."""
+    client = Counting(core)
+    client.hear(SyncStep1(b"\x00"))
+    client.new()
+    client.hear(SyncStep2(vet.EMPTY))
+    assert client.new() == [SAVED]
+
+
+def test_no_acknowledgement_for_answers_to_questions_of_the_rooms_own(core):
+    client = Counting(core)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY))
+    client.seat.ask(core.state_vector())
+    client.seat.probe()
+    client.new()
+    client.hear(SyncStep2(vet.EMPTY), SyncStep2(applied_letter("a", 5)))
+    client.ledger.commit()
+    assert client.new() == []
+
+
+def test_what_the_client_had_when_it_asked_is_not_counted_twice(core):
+    """Typed before the socket was open: in its sync step 1, and once more as an update."""
+    client = Counting(core)
+    early, late = applied_letter("a", 5), applied_letter("b", 6)
+    deletion = bytes.fromhex("000105010001")
+    client.hear(SyncStep1(vet.state_vector({5: 1})), Update(early))
+    client.ledger.commit()
+    assert SAVED not in client.new()
+    client.hear(Update(late))
+    client.ledger.commit()
+    assert client.new() == [SAVED], "it had not typed that when it asked"
+    client.hear(Update(deletion))
+    client.ledger.commit()
+    assert client.new() == [SAVED], "a state vector says nothing of deletions"
+    client.hear(SyncStep2(early))
+    assert client.new() == [SAVED], "the answer"
+    client.hear(Update(early))
+    assert client.new() == [SAVED], "from here on each update counts"
+
+
+def test_who_asks_while_it_takes_nothing_counts_from_then_on(core):
+    client = Counting(core)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY), Update(applied_letter("a", 5)))
+    client.new()
+    client.outlet.stall()
+    client.hear(SyncStep1(vet.state_vector({5: 1})))
+    client.ledger.commit()
+    assert client.new() == [], "it has forgotten that update: the answer to the question stands for it"
+    client.hear(Update(applied_letter("b", 6)))
+    client.outlet.flow()
+    client.seat.drained()
+    client.new()
+    client.ledger.commit()
+    assert client.new() == [SAVED], "and counted this one"
+    client.hear(SyncStep2(vet.EMPTY))
+    assert client.new() == [SAVED]
+
+
+def test_a_readers_update_is_not_saved_and_it_is_told(core):
+    client = Counting(core, may_write=False)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY))
+    client.new()
+    with pytest.raises(Forbidden):
+        client.seat.hear(Update(applied_letter("x", 5)), 0)
+    assert client.new() == [NOT_SAVED]
+    assert client.metrics.updates_refused._value.get() == 1
+
+
+def test_an_echo_comes_when_all_before_it_is_committed(core):
+    client = Counting(core, dialect=yjs)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY), Update(applied_letter("a", 5)), Echo(b"1"))
+    client.new()
+    assert client.ledger.accepted == 1
+    client.ledger.commit()
+    assert client.new() == [yjs.encode(Echo(b"1"))]
+    client.hear(Echo(b"2"))
+    assert client.new() == [yjs.encode(Echo(b"2"))]
+
+
+def test_the_first_echo_waits_for_what_still_lacks_something(core):
+    doc: Doc[Any] = Doc(client_id=5)
+    made: list[bytes] = []
+    doc.observe(lambda event: made.append(event.update))
+    text = doc.get("text", type=Text)
+    text += "a"
+    text += "b"
+    client = Counting(core, dialect=yjs)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY), Update(made[1]))
+    client.hear(Echo(b"1"))
+    client.ledger.commit()
+    assert yjs.encode(Echo(b"1")) not in client.new()
+    client.hear(SyncStep2(doc.get_update()))
+    client.ledger.commit()
+    assert yjs.encode(Echo(b"1")) in client.new()
+
+
+def test_nothing_is_said_after_the_seat_was_left(core):
+    client = Counting(core)
+    client.hear(SyncStep1(b"\x00"), SyncStep2(vet.EMPTY), Update(applied_letter("a", 5)))
+    client.new()
+    client.seat.leave(0)
+    client.ledger.commit()
+    assert client.new() == [] and text_of(core.doc) == "a"
 
 
 # ---------------------------------------------------------------------- whatever happens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import doctor, export, maintain, rooms, serve
+from . import doctor, export, import_, maintain, quarantine, rooms, serve, token
 from .app import app, main
 
-__all__ = ["app", "doctor", "export", "main", "maintain", "rooms", "serve"]
+__all__ = ["app", "doctor", "export", "import_", "main", "maintain", "quarantine", "rooms", "serve", "token"]

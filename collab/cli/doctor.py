@@ -16,7 +16,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import CollabError
+from ..auth.modes import authorizer
+from ..errors import CollabError, SettingsError
 from ..settings import Effective, Problem, Settings, load_settings, survey
 from ..store import Store, open_store
 from .app import AsJson, Certfile, Host, Keyfile, Port, StoreURL, app, console, print_json, store_file
@@ -74,10 +75,10 @@ def look_around(settings: Settings) -> Iterator[Problem]:
     yield from _port(settings)
     yield from _certificate(settings)
     yield from _files(settings)
-    if settings.auth.jwt_secret is not None:
-        source = settings.source("auth.jwt_secret")
-        sentence = f"{source} is set, but this version cannot check tokens, so it does not serve: unset it"
-        yield Problem("auth.jwt_secret", sentence)
+    try:
+        authorizer(settings.auth, host=settings.server.host)
+    except SettingsError as error:
+        yield Problem("auth", str(error))
 
 
 def _store(settings: Settings) -> Iterator[Problem]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from typing import Annotated
+
 import typer
 
-from .. import log
-from ..errors import SettingsError
-from ..settings import load_settings
+from .. import log, supervisor
+from ..settings import Settings, load_settings
+from ..store import open_store
 from ..web.server import run
-from .app import Certfile, Host, Keyfile, Port, StoreURL, app
+from .app import Certfile, Host, Keyfile, Port, StoreURL, app, store_file
+
+GRACE_SECONDS = 5.0
+"""How much longer than the longest shutdown the supervisor waits for the server to be gone."""
 
 
 @app.command()
@@ -18,18 +25,45 @@ def serve(
     store: StoreURL = None,
     certfile: Certfile = None,
     keyfile: Keyfile = None,
+    production: Annotated[
+        bool | None,
+        typer.Option("--production", help="Do without what is for trying out: the page /demo.", show_default=False),
+    ] = None,
+    supervised: Annotated[
+        bool | None,
+        typer.Option("--supervisor/--no-supervisor", help="Start the server again when it dies.", show_default=False),
+    ] = None,
 ) -> None:
     """Serve rooms to editors until told to stop (SIGTERM or Ctrl+C)."""
     settings = load_settings(
         {
-            "server": {"host": host, "port": port, "certfile": certfile, "keyfile": keyfile},
+            "server": {
+                "host": host,
+                "port": port,
+                "certfile": certfile,
+                "keyfile": keyfile,
+                "production": production,
+                "supervisor": supervised,
+            },
             "store": {"url": store},
         }
     )
-    if settings.auth.jwt_secret is not None:
-        raise SettingsError(
-            f"{settings.source('auth.jwt_secret')} is set, but this version cannot check tokens and would let "
-            "everybody in; unset it, and let only those reach the server who may edit"
-        )
+    if supervisor.is_supervised():
+        supervisor.live_with(settings.server.shutdown_seconds)
+    elif settings.server.supervisor:
+        _supervise(settings)
     log.configure(settings.log.level, settings.log.format)
     raise typer.Exit(run(settings))
+
+
+def _supervise(settings: Settings) -> None:
+    """Become the supervisor of a server that is started just as this process was. Never returns."""
+    kept = store_file(open_store(settings.store.url))
+    people = settings.log.format == "console" or (settings.log.format == "auto" and sys.stdout.isatty())
+    supervisor.become(
+        supervisor.command_of_this_process(),
+        give_up_seconds=settings.server.give_up_seconds,
+        stop_seconds=settings.server.shutdown_seconds + GRACE_SECONDS,
+        json_lines=not people,
+        notes="" if kept else tempfile.mkdtemp(prefix="collab-"),
+    )

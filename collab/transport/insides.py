@@ -10,7 +10,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import h11
+import hypercorn.protocol
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Closed
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
 
 
@@ -38,6 +42,30 @@ def refuse_compression(send: Callable[..., Any]) -> None:
     owner = stream(send)
     if owner is not None:
         owner.handshake.extensions = None
+
+
+class Http1Protocol(H11Protocol):
+    """HTTP/1.1 on a connection, whatever the client would rather have.
+
+    hypercorn answers `Upgrade: h2c` with 101, and `PRI * HTTP/2.0` by speaking HTTP/2. A proxy that forwards upgrades
+    then no longer sees what its client asks for, and its rules are passed by (request smuggling); and the WebSockets
+    of such a client could not be taken over.
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """No other protocol: RFC 9110, 7.8 lets a server ignore the upgrade and answer in HTTP/1.1."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in (b"1.1", b"1.0"):
+            await self._send_error_response(505)
+            await self.send(Closed())
+        else:
+            await super()._create_stream(request)
+
+
+def http1_only() -> None:
+    """From now on every connection of this process that did not agree on HTTP/2 by ALPN is HTTP/1.1 and stays so."""
+    hypercorn.protocol.H11Protocol = Http1Protocol  # type: ignore[attr-defined]
 
 
 class BoundedBuffer(WebsocketBuffer):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
+from inspect import isawaitable
 from typing import Self
 
 import anyio
@@ -13,13 +15,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from .. import __version__
+from ..auth import Authorize
+from ..auth.modes import Authorizer, authorizer
 from ..errors import Draining
 from ..hub import Hub
+from ..letters import Letter
 from ..log import get_logger
 from ..metrics import Metrics
+from ..seat import Seat
 from ..settings import Settings
 from ..store import Store
 from ..transport.asgi import Message, Receive, Send
+from .demo import Demo
+from .edge import Hardened, asked_at, with_cors
 from .health import Health
 from .sockets import Sockets
 
@@ -29,20 +37,41 @@ GOODBYE_SECONDS = 1.5
 """How long clients have to go by themselves once all were told; then their sockets are cut."""
 
 
+Listener = Callable[[Letter], object]
+"""Hears what editors say to the application; may be a coroutine function."""
+
+
 class App(anyio.AsyncContextManagerMixin):
     """An ASGI 3 app. `hub` is open while the lifespan runs."""
 
-    def __init__(self, settings: Settings, *, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store | None = None,
+        authorize: Authorize | None = None,
+        on_stateless: Listener | None = None,
+    ) -> None:
         self.settings = settings
         self.hub = Hub(settings, metrics=Metrics(version=__version__), store=store)
-        self.sockets = Sockets(self.hub)
+        if on_stateless is not None:
+            self.hub.stateless = partial(self._hear, on_stateless)
+        self.access: Authorizer | None = None
+        if authorize is None:
+            authorize = self.access = authorizer(settings.auth, host=settings.server.host)
+        self.sockets = Sockets(self.hub, authorize, self.access)
         self._running = False
-        self._http = Starlette(
-            routes=Health(self.hub).routes, exception_handlers={404: _not_found, Exception: self._failed}
-        )
+        routes = Health(self.hub).routes
+        if not settings.server.production:
+            routes += Demo().routes
+        http = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: self._failed})
+        self._http = Hardened(with_cors(http, settings.server.allowed_origins))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and asked_at(scope, self.settings.server.internal_port):
+            await receive()  # websocket.connect
+            await send({"type": "websocket.close", "code": 1008, "reason": "no editors here"})
+        elif scope["type"] == "websocket":
             await self.sockets.serve(scope, receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
@@ -51,12 +80,29 @@ class App(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self.hub:
+        async with self.access or nullcontext(), self.hub:
             self._running = True
             try:
                 yield self
             finally:
                 self._running = False
+
+    def _hear(self, listener: Listener, room: str, text: str, seat: Seat) -> None:
+        """Hand what an editor said to the application, whose trouble is not the room's."""
+
+        async def wait(answer: Awaitable[object]) -> None:
+            try:
+                await answer
+            except Exception:
+                log.exception("stateless message not handled", room=room)
+
+        try:
+            answer = listener(Letter(room, text, seat.author, seat.may_write, seat))
+        except Exception:
+            log.exception("stateless message not handled", room=room)
+        else:
+            if isawaitable(answer):
+                self.hub.start_soon(wait, answer)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """The lifespan protocol: opens the hub, unless whoever runs this app has done so (`async with app:`)."""
@@ -111,14 +157,24 @@ async def _not_found(request: Request, error: Exception) -> Response:
     )
 
 
-def create_app(settings: Settings | None = None, *, store: Store | None = None) -> App:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    store: Store | None = None,
+    authorize: Authorize | None = None,
+    on_stateless: Listener | None = None,
+) -> App:
     """An ASGI app that serves rooms at every path.
 
     Args:
         settings: All settings; read from the environment when left out.
         store: Another store than the one the settings name.
+        authorize: Decides who may do what; what the settings say of access is not asked then.
+        on_stateless: Hears what editors say to the application (`provider.sendStateless`).
 
     Raises:
         SettingsError: A setting is wrong; the text says which, and what to change.
     """
-    return App(Settings() if settings is None else settings, store=store)
+    return App(
+        Settings() if settings is None else settings, store=store, authorize=authorize, on_stateless=on_stateless
+    )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from .. import __version__
 from ..errors import CollabError
 from ..hub import Hub
+from .edge import asked_at, shows_token
 
 CHECK_SECONDS = 1.0
 """For how long an answer of the store counts; load balancers ask often."""
@@ -28,6 +30,11 @@ class Health:
         self._checked = float("-inf")
         self._store_error: str | None = None
         hub.metrics.store_up.set_function(lambda: hub.commits.store_up and self._store_error is None)
+
+    @property
+    def _metrics_token(self) -> str | None:
+        token = self._hub.settings.server.metrics_token
+        return None if token is None else token.get_secret_value()
 
     @property
     def routes(self) -> list[Route]:
@@ -79,6 +86,17 @@ class Health:
         return self._store_error
 
     async def metrics(self, request: Request) -> Response:
-        """Everything that is counted, in Prometheus' text format."""
+        """Everything that is counted, in Prometheus' text format; at the internal port, and with the token, if set.
+
+        From outside it tells how many rooms and editors there are, and when the store is in trouble.
+        """
+        port = self._hub.settings.server.internal_port
+        if port is not None and not asked_at(request.scope, port):
+            raise HTTPException(404)
+        token = self._metrics_token
+        if token is not None and not shows_token(request.scope["headers"], token):
+            return PlainTextResponse(
+                "/metrics asks for its token\n", status_code=401, headers={"www-authenticate": "Bearer"}
+            )
         body, content_type = self._hub.metrics.render()
         return Response(body, headers={"content-type": content_type})

@@ -7,18 +7,20 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from contextlib import suppress
 
 import anyio
 from hypercorn.asyncio import serve as serve_asgi
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
 from ..errors import SettingsError
 from ..log import get_logger
 from ..settings import Settings
 from ..store import Store
+from ..transport import insides
 from .app import App
 
 log = get_logger(__name__)
@@ -42,6 +44,7 @@ def run(settings: Settings, *, store: Store | None = None) -> int:
     with suppress(OSError, ValueError):  # macOS says "unlimited" and does not mean it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the usual 1,024 would be the limit of connections
     config = _config(settings)
+    insides.http1_only()
     return anyio.run(_serve, settings, config, store, backend="asyncio", backend_options={"use_uvloop": True})
 
 
@@ -54,7 +57,7 @@ async def _serve(settings: Settings, config: Config, store: Store | None) -> int
             stop.set()
             _end_by_all_means(settings.server.shutdown_seconds)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, told_to_stop)
     failure: SettingsError | None = None
     async with App(settings, store=store) as app:
@@ -71,11 +74,7 @@ async def _serve(settings: Settings, config: Config, store: Store | None) -> int
                 serve_asgi(app, config, shutdown_trigger=shutdown, mode="asgi")  # type: ignore[arg-type]
             )
         except OSError as error:
-            where = f"{settings.server.host}:{settings.server.port}"
-            failure = SettingsError(
-                f"cannot listen on {where} ({error.strerror}); set COLLAB_SERVER__HOST or COLLAB_SERVER__PORT, or stop "
-                "what listens there"
-            )
+            failure = _cannot_listen(settings, error)
     if failure is not None:
         raise failure
     return 0
@@ -94,11 +93,46 @@ def _end_by_all_means(seconds: float) -> None:
     timer.start()
 
 
+def _cannot_listen(settings: Settings, error: OSError) -> SettingsError:
+    server = settings.server
+    where = f"{server.host}:{server.port}"
+    names = "COLLAB_SERVER__HOST or COLLAB_SERVER__PORT"
+    if server.internal_port is not None:
+        where += f" or {server.internal_host}:{server.internal_port}"
+        names += " (or COLLAB_SERVER__INTERNAL_HOST or _PORT)"
+    return SettingsError(f"cannot listen on {where} ({error.strerror}); set {names}, or stop what listens there")
+
+
+class _Config(Config):
+    """hypercorn's, with what it has no setting for."""
+
+    tcp_timeout_seconds = 30.0
+
+    def create_sockets(self) -> Sockets:
+        sockets: Sockets = super().create_sockets()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            for listener in (*sockets.secure_sockets, *sockets.insecure_sockets):
+                if listener.family in (socket.AF_INET, socket.AF_INET6):  # what it accepts inherits the option
+                    milliseconds = max(1, round(1000 * self.tcp_timeout_seconds))
+                    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        return sockets
+
+
+def _bind(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _config(settings: Settings) -> Config:
     server = settings.server
-    config = Config()
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    config.bind = [f"{host}:{server.port}"]
+    config = _Config()
+    config.tcp_timeout_seconds = server.tcp_timeout_seconds
+    config.bind = [_bind(server.host, server.port)]
+    if server.internal_port is not None:
+        internal = _bind(server.internal_host, server.internal_port)
+        if server.certfile is None:
+            config.bind = [*config.bind, internal]
+        else:
+            config.insecure_bind = internal
     config.backlog = server.backlog
     config.alpn_protocols = ["http/1.1"]  # browsers would else carry WebSockets over HTTP/2, past the fast path
     if server.certfile is not None and server.keyfile is not None:
@@ -119,5 +153,6 @@ def _config(settings: Settings) -> Config:
     config.graceful_timeout = 1.0
     # hypercorn holds a connection for so long that says nothing, that has not finished its request, and also one that
     # its client has closed after an answer: each costs a file descriptor meanwhile.
-    config.keep_alive_timeout = 5.0
+    config.keep_alive_timeout = server.handshake_seconds
+    config.ssl_handshake_timeout = server.handshake_seconds
     return config

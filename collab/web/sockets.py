@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from urllib.parse import quote
 
 import anyio
 
+from ..auth import Authorize, Grant, Knock, everyone
+from ..auth.modes import Authorizer
+from ..auth.where import Shown, find_token
 from ..connection import Connection
-from ..errors import BadRoomName, CollabError, Draining
+from ..errors import BadRoomName, CollabError, Draining, Unauthorized
 from ..hub import Hub
-from ..limits import Gauge, Refusals
+from ..limits import Refusals
 from ..log import get_logger
+from ..names import room_name
+from ..settings.values import parse_list
 from ..transport import insides
 from ..transport.asgi import AsgiSocket, Message, Receive, Send
-from .names import room_name
+from .admission import Admission, Admitted
+from .edge import Origins
 
 log = get_logger(__name__)
 
@@ -26,10 +33,14 @@ class Sockets:
         connections: Everyone who is not done yet.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, authorize: Authorize = everyone, access: Authorizer | None = None) -> None:
         self.hub = hub
+        self.authorize = authorize
+        self.access = access
         self.connections: dict[Connection, None] = {}
-        self._open = Gauge("connections", hub.settings.limits.connections)
+        cookies = hub.settings.auth.cookie is not None
+        self.admission = Admission(hub.settings, hub.metrics, cookies=cookies)
+        self._cookies = Origins(parse_list(hub.settings.server.allowed_origins), cookies=True)
         self._none_left = anyio.Event()
         self._refusals = Refusals(3 * hub.settings.limits.hold_seconds)
 
@@ -40,7 +51,7 @@ class Sockets:
         try:
             if self.hub.draining:
                 raise Draining
-            self._open.take()
+            admitted = self.admission.admit(scope)
         except CollabError as error:
             # Before the handshake: clients of every age back off from a refused upgrade.
             metrics.attempts["refused"].inc()
@@ -52,43 +63,75 @@ class Sockets:
         gauge = metrics.connections["asgi"]
         gauge.inc()
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send, admitted)
         finally:
             gauge.dec()
-            self._open.give_back()
+            admitted.leave()
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Message, receive: Receive, send: Send, admitted: Admitted) -> None:
         settings = self.hub.settings
-        refused: BadRoomName | None = None
-        name = ""
+        refused: CollabError | None = None
+        name: str | None = None
+        shown = Shown(None, None, next(iter(scope.get("subprotocols", ())), None))
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()  # so that it is decoded once here, too
         try:
-            name = room_name(raw_path, scope.get("root_path", ""), max_bytes=settings.rooms.name_bytes)
-        except BadRoomName as error:
+            shown = self._shown(scope)
+            if not self._names_no_room(raw_path, scope.get("root_path", "")):
+                name = room_name(raw_path, scope.get("root_path", ""), max_bytes=settings.rooms.name_bytes)
+        except (BadRoomName, Unauthorized) as error:
             refused = error
         socket = AsgiSocket(receive, send, message_bytes=settings.limits.message_bytes)
-        client = scope.get("client")
         connection = Connection(
             self.hub,
             socket,
             name,
-            address=client[0] if client else "unknown",
+            address=admitted.address,
             path=raw_path[:1024],
             refusals=self._refusals,
             clock=time.monotonic,
             ended=self._ended,
+            authorize=lambda knock: self._decide(knock, admitted, connection),
+            token=shown.token,
+            origin=admitted.origin,
+            wall=time.time,
+            guest=admitted,
+            visitor=self.admission.visitor(),
+            pace=self.admission.pace(),
+            revoked=self.access.revocations.covers if self.access is not None else _never,
         )
         # Before the next await: whoever got past the look at `draining` is waited for when the server goes.
         self.connections[connection] = None
-        offered = scope.get("subprotocols") or [None]
         try:
             insides.refuse_compression(send)
-            await send({"type": "websocket.accept", "subprotocol": offered[0]})
+            await send({"type": "websocket.accept", "subprotocol": shown.subprotocol})
         except BaseException:
             connection.closed(1006)
             raise
         connection.begin(refused)
         await socket.run(connection)
+
+    def _shown(self, scope: Message) -> Shown:
+        """The token that a request shows; a cookie counts only where its page may connect."""
+        headers = scope.get("headers", ())
+        allowed = self._cookies.refusal(headers, secure=scope.get("scheme") == "wss") is None
+        return find_token(
+            scope.get("query_string", b""),
+            headers,
+            scope.get("subprotocols", ()),
+            cookie=self.hub.settings.auth.cookie,
+            allowed=lambda origin: allowed,
+        )
+
+    def _decide(self, knock: Knock, admitted: Admitted, connection: Connection) -> Grant | Awaitable[Grant]:
+        answer = self.authorize(knock)
+        if isinstance(answer, Grant):
+            return answer
+        return self.admission.decide(lambda knock: answer, knock, block=admitted.block, deadline=connection.deadline)
+
+    def _names_no_room(self, raw_path: bytes, root_path: str) -> bool:
+        """Whether a path is one where Hocuspocus clients connect, whose frames name the documents."""
+        path = raw_path.decode("latin-1").removeprefix(root_path.rstrip("/"))
+        return path in ("", "/") or path.rstrip("/") == self.hub.settings.server.hocuspocus_path.rstrip("/")
 
     def _ended(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
@@ -100,6 +143,10 @@ class Sockets:
         while self.connections:
             self._none_left = anyio.Event()
             await self._none_left.wait()
+
+
+def _never(grant: Grant) -> bool:
+    return False
 
 
 async def _refuse_upgrade(scope: Message, send: Send, error: CollabError) -> None:

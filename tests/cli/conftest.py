@@ -19,6 +19,7 @@ def _elsewhere(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.upper().startswith(PREFIX) or name in OLDER_NAMES.values():
             monkeypatch.delenv(name)
+    monkeypatch.setenv("COLLAB_SERVER__SUPERVISOR", "no")  # it would take the place of the process that runs the tests
     monkeypatch.chdir(tmp_path)
 
 

@@ -120,11 +120,17 @@ def test_a_rule_over_several(collab):
     assert sum("wrong" in line and "liveness." in line for line in result.stdout.splitlines()) == 3
 
 
-def test_secrets_are_masked_and_not_checked_yet(doctor):
+def test_secrets_are_masked_and_weak_ones_told(doctor):
     code, told, problems = doctor(JWT_SECRET="hush")
     assert code == 1
-    assert problems["auth.jwt_secret"].startswith("JWT_SECRET is set, but this version cannot check tokens")
+    assert "at least 32" in problems["auth"]
     assert "hush" not in json.dumps(told)
+
+
+def test_an_open_door(doctor):
+    code, _, problems = doctor(COLLAB_SERVER__HOST="0.0.0.0")
+    assert code == 1
+    assert "COLLAB_AUTH__MODE=open" in problems["auth"]
 
 
 def test_password_in_the_url(doctor):

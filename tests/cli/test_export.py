@@ -8,7 +8,9 @@ import anyio
 import pytest
 from pycrdt import Doc, Map, Text
 
+from collab.content.build import prosemirror_update
 from collab.store import Entry, open_store
+from tests.support.server import Server, free_port
 
 URL = "sqlite:///rooms.db"
 
@@ -50,6 +52,45 @@ def test_yjs_into_a_pipe(collab, document):
     doc: Doc = Doc()
     doc.apply_update(result.stdout_bytes)
     assert str(doc.get("text", type=Text)) == "Grüße 😀"
+
+
+@pytest.mark.parametrize("field", [None, "default", "page"])
+def test_prosemirror_and_html(collab, field):
+    whole = {"type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": "a < ü"}]}]}
+
+    async def keep() -> None:
+        async with open_store(URL) as store:
+            await store.append([Entry("page", prosemirror_update(whole, field or "default"), 1.0)])
+
+    anyio.run(keep)
+    more = ["--field", field] if field else []
+    result = collab("export", "page", "--format", "prosemirror", *more, "--store", URL)
+    assert json.loads(result.stdout) == whole
+    assert collab("export", "page", "--format", "html", *more, "--store", URL).stdout == "<p>a &lt; ü</p>\n"
+    assert collab("export", "page", "--format", "text", *more, "--store", URL).stdout == "a < ü\n"
+    assert collab("export", "page", "--format", "markdown", *more, "--store", URL).stdout == "a \\< ü\n"
+
+
+def test_plain_text(collab, document):
+    assert collab("export", "a room/ü", "--format", "text", "--store", URL).stdout == "Grüße 😀\n"
+
+
+def test_from_the_server_that_has_the_store(collab, document, tmp_path):
+    """Found by the settings, or by its address; what it has in memory is what is written."""
+    with Server(store=f"sqlite:///{tmp_path / 'rooms.db'}") as server:
+        port = {"COLLAB_SERVER__PORT": str(server.port)}
+        found = collab("export", "a room/ü", "--format", "text", "--store", URL, **port)
+        assert (found.exit_code, found.stdout) == (0, "Grüße 😀\n")
+        update = collab("export", "a room/ü", "--format", "yjs", "--server", server.url).stdout_bytes
+        doc: Doc = Doc()
+        doc.apply_update(update)
+        assert doc.get_state() == document.get_state()
+        unknown = collab("export", "another", "--server", server.url)
+        assert unknown.exit_code == 1 and "there is no room 'another'" in unknown.stderr
+        elsewhere = collab("export", "a room/ü", "--store", URL, COLLAB_SERVER__PORT=str(free_port()))
+        assert elsewhere.exit_code == 3
+        assert "rooms.db should be (--server names another), is not available" in elsewhere.stderr
+    assert collab("rooms", "--store", URL, "--json").stdout.count('"name"') == 1, "looking makes no room"
 
 
 def test_unknown_room(collab, document):

@@ -60,7 +60,7 @@ GOOD = edit()
 F01: dict[str, bytes | str] = {
     "empty": b"",
     **{f"one byte {byte}": bytes([byte]) for byte in (0, 1, 2, 4, 0x7F, 0x80, 0xFF)},
-    **{f"unknown type {kind}": var(kind) + var_bytes(GOOD) for kind in (4, 5, 8, 9, 66, 100, 102, 127, 128, 255)},
+    **{f"unknown type {kind}": var(kind) + var_bytes(GOOD) for kind in (4, 5, 8, 9, 66, 100, 101, 103, 127, 128, 255)},
     **{f"unknown sync {sub}": b"\x00" + var(sub) + var_bytes(GOOD) for sub in (3, 4, 127, 128, 1000)},
     "unknown auth": b"\x02\x05\x00",
     "sync without payload": b"\x00\x02",
@@ -344,6 +344,7 @@ async def test_f19_room_names(figure):
             codes = {}
             for name, target in REFUSED.items():
                 async with await Raw.open(server.url, target=target.decode("latin-1")) as raw:
+                    await raw.send(sync1())  # where no path names a room, the first frame tells the protocol
                     told = await raw.expect("auth", "sync1")
                     ended = await raw.closed(10)
                     codes[name] = ended.code if told.kind == "auth" and ended.reason else None
@@ -369,5 +370,6 @@ async def test_f19_room_names(figure):
     assert "../etc/passwd" in names and "a%2Fb" in names and "with-query" in names
     assert len(json.loads(listing)) == len(names)
     assert "secret-1234" not in logs
-    assert set(files) <= {"rooms.sqlite3", "rooms.sqlite3-wal", "stdout.log", "stderr.log"}
+    known = {"rooms.sqlite3", "rooms.sqlite3-wal", "rooms.sqlite3.crashes", "stdout.log", "stderr.log"}
+    assert set(files) <= known
     assert bystander.errors == 0

@@ -1,5 +1,5 @@
 /**
- * Hosts many real y-websocket providers for a test written in another language.
+ * Hosts many real y-websocket and Hocuspocus providers for a test written in another language.
  *
  * One JSON object per line on stdin: `{"id": 1, "cmd": "create", ...}`. Each gets one line on stdout:
  * `{"id": 1, "ok": true, "result": ...}` or `{"id": 1, "ok": false, "error": "..."}`. In between come events:
@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline'
 import * as Y from 'yjs'
 import { Client, edit, jsErrors, jsWarnings, now, read } from './clients.mjs'
 import { newRooms, readRooms, typeAndLeave } from './crowds.mjs'
+import { hocuspocus } from './hocuspocus.mjs'
 
 const clients = new Map()
 let made = 0
@@ -120,6 +121,7 @@ const commands = {
   reset () {
     for (const client of clients.values()) client.destroy()
     clients.clear()
+    hocuspocus.hocusReset()
     jsWarnings.length = 0
     return jsErrors.splice(0)
   },
@@ -129,7 +131,9 @@ const commands = {
 
   newRooms,
   typeAndLeave,
-  readRooms
+  readRooms,
+
+  ...hocuspocus
 }
 
 const answer = async ({ id, cmd, ...args }) => {

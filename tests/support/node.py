@@ -50,7 +50,7 @@ def node_binary() -> str:
     node = shutil.which("node")
     if node is None:
         missing("Node.js (20 or newer) is not installed")
-    if not (INTEROP / "node_modules" / "y-websocket-3.1").is_dir():
+    if not all((INTEROP / "node_modules" / name).is_dir() for name in ("y-websocket-3.1", "hocuspocus-4.8")):
         missing("the real clients are not installed: run 'npm ci' in tests/interop")
     return node
 

@@ -151,6 +151,7 @@ class Server:
         env = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
         env["PYTHONPATH"] = os.pathsep.join(p for p in (str(REPO), env.get("PYTHONPATH", "")) if p)
         env["PYTHONUNBUFFERED"] = "1"
+        env["COLLAB_SERVER__SUPERVISOR"] = "no"  # so that `pid` is the server's; its own tests turn it on
         for key, value in self.env.items():
             if value is None:
                 env.pop(key, None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+
+import hypercorn.protocol
 import pytest
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
 from wsproto.events import BytesMessage, TextMessage
 
@@ -21,8 +25,25 @@ def test_another_server_has_other_insides(send):
 
 def test_hypercorn_still_keeps_its_buffer_there():
     """The one place that is written to: when this fails, look at how a message that is too large is closed."""
-    assert "self.buffer = WebsocketBuffer(" in __import__("inspect").getsource(WSStream.__init__)
+    assert "self.buffer = WebsocketBuffer(" in inspect.getsource(WSStream.__init__)
     assert {"extend", "clear", "to_message"} <= set(vars(WebsocketBuffer))
+
+
+def test_hypercorn_still_chooses_protocols_there():
+    """What `http1_only` puts in its place: when this fails, look at how `Upgrade: h2c` is answered."""
+    wrapper = inspect.getsource(hypercorn.protocol.ProtocolWrapper)
+    assert wrapper.count("self.protocol = H11Protocol(") == 1, "by the name that is replaced"
+    assert "await self._check_protocol(event)\n" in inspect.getsource(H11Protocol._handle_events)
+    assert "raise H2CProtocolRequiredError" in inspect.getsource(H11Protocol._check_protocol)
+    assert "raise H2ProtocolAssumedError" in inspect.getsource(H11Protocol._check_protocol)
+    assert inspect.iscoroutinefunction(H11Protocol._create_stream)
+    assert inspect.iscoroutinefunction(H11Protocol._send_error_response)
+
+
+def test_http1_is_put_in_place(monkeypatch):
+    monkeypatch.setattr(hypercorn.protocol, "H11Protocol", H11Protocol)
+    insides.http1_only()
+    assert vars(hypercorn.protocol)["H11Protocol"] is insides.Http1Protocol
 
 
 def test_a_message_in_pieces():

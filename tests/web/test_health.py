@@ -141,6 +141,42 @@ async def test_metrics_page(http):
     assert not any("room" in sample.labels for family in families.values() for sample in family.samples)
 
 
+def client(app: App, port: int = 80) -> httpx.AsyncClient:
+    """Somebody who asks at that port."""
+
+    async def asked(scope, receive, send):
+        await app({**scope, "server": ("127.0.0.1", port)}, receive, send)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(asked), base_url="http://server")
+
+
+async def test_a15_metrics_with_a_token():
+    async with App(Settings(store={"url": "memory:"}, server={"metrics_token": "hush"})) as app:
+        async with client(app) as http:
+            for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic hush"}):
+                answer = await http.get("/metrics", headers=headers)
+                assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+                assert "collab_" not in answer.text
+            answer = await http.get("/metrics", headers={"authorization": "Bearer hush"})
+            assert answer.status_code == 200 and "collab_rooms" in answer.text
+            for path in ("/live", "/ready", "/health"):
+                assert (await http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("token", [None, "hush"])
+async def test_a15_metrics_at_the_internal_port(token):
+    server = {"port": 1234, "internal_port": 9090} | ({"metrics_token": token} if token else {})
+    shown = {"authorization": "Bearer hush"}
+    async with App(Settings(store={"url": "memory:"}, server=server)) as app:
+        async with client(app, 1234) as outside, client(app, 9090) as inside:
+            answer = await outside.get("/metrics", headers=shown)
+            assert answer.status_code == 404 and "collab_" not in answer.text
+            assert (await inside.get("/metrics", headers=shown)).status_code == 200
+            assert (await inside.get("/metrics")).status_code == (401 if token else 200)
+            for path in ("/live", "/ready", "/health"):
+                assert (await outside.get(path)).status_code == (await inside.get(path)).status_code == 200
+
+
 async def test_other_paths_say_what_this_is(http):
     answer = await http.get("/some-room")
     assert answer.status_code == 404

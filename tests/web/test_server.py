@@ -15,8 +15,10 @@ import pytest
 import websockets
 from pycrdt import Doc, Text
 
-from tests.support.raw import Raw, parse, sync1, update
-from tests.support.server import Server
+from collab.settings import Settings
+from collab.web.server import _config
+from tests.support.raw import Raw, Refused, parse, sync1, update
+from tests.support.server import Server, free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +33,47 @@ def test_sigterm_and_sigint_end_an_idle_server_with_zero():
             ended = server.wait(10)
             assert ended.code == 0 and ended.seconds < 3
         assert server.complaints() == []
+
+
+def test_the_system_gives_up_clients_that_confirm_nothing():
+    """The option stands on the listener; what it accepts inherits it."""
+    settings = Settings(server={"port": free_port(), "internal_port": free_port(), "tcp_timeout_seconds": 12.5})
+    sockets = _config(settings).create_sockets()
+    assert len(sockets.insecure_sockets) == 2
+    for listener in sockets.insecure_sockets:
+        listener.listen()
+        with listener, socket.create_connection(listener.getsockname()) as client:
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_500
+            assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+async def test_a15_the_internal_port_has_metrics_and_no_editors():
+    internal = free_port()
+    with Server(env={"COLLAB_SERVER__INTERNAL_PORT": str(internal)}) as server:
+        assert server.get("/metrics")[0] == 404 and server.get("/health")[0] == 200
+        async with await Raw.open(server.url):
+            server.port, public = internal, server.port
+            assert server.metrics().get("collab_connections") == 1
+            with pytest.raises(Refused) as refused:
+                await Raw.open(server.url)
+            assert refused.value.status == 403
+            server.port = public
+        server.terminate()
+        assert (await server.exited(10)).code == 0 and server.complaints() == []
+
+
+def test_an_internal_port_in_use_is_one_sentence():
+    with socket.socket() as taken, Server() as server:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server.terminate()
+        server.wait()
+        server.env["COLLAB_SERVER__INTERNAL_PORT"] = str(taken.getsockname()[1])
+        server.start(wait=False)
+        assert server.wait(10).code == 2
+        assert f"or 127.0.0.1:{taken.getsockname()[1]}" in server.logs() and "Traceback" not in server.logs()
 
 
 def test_an_address_in_use_is_one_sentence():

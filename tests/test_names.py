@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collab.errors import BadRoomName
-from collab.web.names import room_name
+from collab.names import room_name
 
 
 def name(path: bytes, root_path: str = "") -> str:

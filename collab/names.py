@@ -1,4 +1,4 @@
-"""From a request's path to a room's name: decoded once, kept exact. Two names are never one room.
+"""What a room may be called, and how a path names one: decoded once, kept exact. Two names are never one room.
 
 Unicode is not normalised: a name in NFC and the same in NFD are two rooms, as they are two strings for every client.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from urllib.parse import quote, unquote_to_bytes
 
-from ..errors import BadRoomName
+from .errors import BadRoomName
 
 
 def room_name(raw_path: bytes, root_path: str = "", *, max_bytes: int) -> str:
@@ -19,7 +19,15 @@ def room_name(raw_path: bytes, root_path: str = "", *, max_bytes: int) -> str:
     """
     prefix = quote(root_path.rstrip("/")).encode() + b"/"
     path = raw_path.removeprefix(prefix if raw_path.startswith(prefix) else b"/")
-    raw = unquote_to_bytes(path)
+    return checked_name(unquote_to_bytes(path), max_bytes=max_bytes)
+
+
+def checked_name(raw: bytes, *, max_bytes: int) -> str:
+    """The name that `raw` is in UTF-8.
+
+    Raises:
+        BadRoomName: It is empty or blank, longer than `max_bytes`, not UTF-8, or has control characters.
+    """
     if len(raw) > max_bytes:
         raise BadRoomName(f"the room's name is longer than {max_bytes} bytes")
     try:

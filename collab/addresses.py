@@ -1,0 +1,109 @@
+"""The documents of one socket that speaks Hocuspocus: each address is a place of its own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .errors import BadMessage, BadRoomName, CollabError, TooMany
+from .intake import Intake
+from .liveness import Liveness
+from .names import checked_name
+from .place import Door, Place
+from .wire import hocuspocus
+from .wire.hocuspocus import Hocuspocus
+from .wire.messages import Auth, Close, Denied
+
+CLOSED_ADDRESSES = 100
+"""How many closed documents of one socket are remembered, so that what is still sent there is not taken for a knock."""
+
+
+class House(Door, Protocol):
+    """What is needed of the connection beside what each place needs."""
+
+    places: dict[str, Place]
+    token: str | None
+    intake: Intake
+    liveness: Liveness
+
+    def refuse(self, error: CollabError) -> None:
+        """The whole socket has to go."""
+
+
+class Addresses:
+    """Brings frames to the places of a `house`, and makes and ends these."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._closed: dict[str, None] = {}
+
+    def received(self, frame: bytes) -> None:
+        """One frame.
+
+        Raises:
+            BadMessage: It is malformed, and there is no document that could be closed for it.
+        """
+        house, metrics = self._house, self._house.hub.metrics
+        if frame == hocuspocus.PONG:
+            metrics.received["ping"].add(1)
+            return
+        address, at = hocuspocus.split(frame)
+        place = house.places.get(address)
+        try:
+            message = hocuspocus.decode(frame, at)
+        except BadMessage as error:
+            if place is None or place.seat is None:
+                raise
+            metrics.received["invalid"].add(len(frame))
+            house.trouble(place, error)
+            return
+        if isinstance(message, Auth):
+            metrics.received["auth"].add(len(frame))
+            self._knocked(address, place, message)
+        elif isinstance(message, Close):
+            metrics.received["close"].add(len(frame))
+            if place is not None:
+                place.say(Close("provider_initiated"))
+                place.close()
+                del house.places[address]
+        elif place is not None:
+            place.hear(frame, message)
+        elif address not in self._closed:
+            place = self._made(address)
+            if place is not None:
+                place.hear(frame, message)
+
+    def _made(self, address: str) -> Place | None:
+        """A new place at `address`, if that is the address of a document."""
+        house = self._house
+        limits, rooms = house.hub.settings.limits, house.hub.settings.rooms
+        limit = limits.unauthenticated_documents
+        if sum(place.grant is None for place in house.places.values()) >= limit:
+            house.intake.flooded = True
+            house.refuse(TooMany("documents before access is granted", limit))
+            return None
+        dialect = Hocuspocus(address)
+        try:
+            name = checked_name(hocuspocus.document(address).encode(), max_bytes=rooms.name_bytes)
+        except BadRoomName as error:
+            house.hub.metrics.count_error(error)
+            Place(house, "", dialect).say(Denied(str(error)))
+            return None
+        place = house.places[address] = Place(house, name, dialect)
+        return place
+
+    def _knocked(self, address: str, place: Place | None, message: Auth) -> None:
+        if message.version is not None:
+            self._house.liveness.pings = True
+        self._closed.pop(address, None)
+        place = self._made(address) if place is None else place
+        if place is not None:
+            place.knock(message.token or self._house.token)
+
+    def shut(self, place: Place, error: CollabError) -> None:
+        """It is over for one document; what the client still sends there, until it shows a token, is not answered."""
+        place.end(error)
+        address = place.dialect.NAME.partition(" ")[2]
+        if self._house.places.pop(address, None) is not None:
+            if len(self._closed) >= CLOSED_ADDRESSES:
+                self._closed.pop(next(iter(self._closed)))
+            self._closed[address] = None

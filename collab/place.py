@@ -1,0 +1,369 @@
+"""A client's way into one room: the question whether it may, the room on its way into memory, the seat, the end.
+
+A socket that speaks y-websocket has one place, one that speaks Hocuspocus has one for each address.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable
+from typing import Protocol
+
+import anyio
+
+from .auth import Authorize, Grant, Knock, Level
+from .errors import CollabError, Forbidden, TooLarge, TooMany, Unavailable
+from .fence import Panic
+from .hub import Hub
+from .log import Logger
+from .opened import Opened
+from .seat import KINDS, Dialect, Seat
+from .wire import vet, yjs
+from .wire.messages import Close, Denied, Granted, Message, Stateless, SyncStep2, Update
+
+
+class Door(Protocol):
+    """What a place knows of the connection it belongs to."""
+
+    hub: Hub
+    log: Logger
+    address: str
+    origin: str | None
+    authorize: Authorize
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the socket accepted and has not written."""
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame."""
+
+    def keep(self, size: int) -> None:
+        """A frame of `size` bytes has to wait; too many are refused here, all of them."""
+
+    def kept(self, frames: int, size: int) -> None:
+        """So many frames with so many bytes wait no longer."""
+
+    def denied(self, place: Place, error: CollabError) -> None:
+        """The client gets no seat there."""
+
+    def trouble(self, place: Place, error: CollabError) -> None:
+        """The client, which has a seat, has to go."""
+
+    def admitted(self, place: Place) -> None:
+        """It is known that the client may come in there; the room may still be on its way."""
+
+    def greet(self, grant: Grant, *, new: bool) -> None:
+        """The client is about to sit down, in a room that is `new`; raises `TooMany`."""
+
+    def expect(self, size: int) -> None:
+        """The client is told of presence, which it will repeat."""
+
+    def entered(self, place: Place) -> None:
+        """The client has its seat, and what waited was taken in."""
+
+    def done(self) -> None:
+        """Something that ran in the background has ended."""
+
+
+class Place:
+    """One attachment of one socket to one room. What comes before the seat is there waits, and is taken in even when
+    the client has gone by then: whatever reached the server counts.
+
+    Attributes:
+        grant: What the client may do, once that is known.
+        asked: Whether it showed a token, or the want of one.
+        busy: How many things run in the background.
+        over: Set when nothing is taken in any more.
+        wanted: Whether a new token was asked for.
+    """
+
+    def __init__(self, door: Door, name: str, dialect: Dialect) -> None:
+        self.door = door
+        self.name = name
+        self.dialect = dialect
+        self.began = door.clock()
+        self.grant: Grant | None = None
+        self.seat: Seat | None = None
+        self.asked = False
+        self.busy = 0
+        self.over = False
+        self.gone = False
+        self.wanted = False
+        self._knocks = 0
+        self._warned = False
+        self._opened: Opened | None = None
+        self._waiting: list[tuple[bytes, Message]] = []
+        self._decisions: set[anyio.CancelScope] = set()
+        self._given_up = False
+
+    # ------------------------------------------------------------------ the way in
+
+    def knock(self, token: str | None) -> None:
+        """Ask whether the client may come in; or, when it is in already, whether it may stay."""
+        self.asked = True
+        self._knocks += 1
+        door = self.door
+        try:
+            answer = door.authorize(Knock(self.name, token, door.address, door.origin))
+        except CollabError as error:
+            door.denied(self, error)
+            return
+        if isinstance(answer, Grant):
+            self.admit(answer)
+        else:
+            self.busy += 1
+            door.hub.start_soon(self._wait, answer, self._knocks)
+
+    async def _wait(self, answer: Awaitable[Grant], number: int) -> None:
+        with anyio.CancelScope() as decision:  # whoever waits holds on to the connection and all of its buffers
+            self._decisions.add(decision)
+            if self._given_up:
+                decision.cancel()
+            await self._decide(answer, number)
+        self._decisions.discard(decision)
+        if decision.cancelled_caught:
+            self.busy -= 1
+        self.door.done()
+
+    async def _decide(self, answer: Awaitable[Grant], number: int) -> None:
+        try:
+            grant = await answer
+        except CollabError as error:
+            self.busy -= 1
+            if number == self._knocks:  # else a better token was shown meanwhile
+                self.door.denied(self, error)
+        except Exception:
+            self.busy -= 1
+            self.door.log.exception("access could not be decided")
+            self.door.denied(self, Unavailable("access control"))
+        else:
+            self.busy -= 1
+            self.admit(grant)
+
+    def _give_up(self) -> None:
+        """Nothing depends on whether the client may come in."""
+        self._given_up = True
+        for decision in self._decisions:
+            decision.cancel()
+
+    def admit(self, grant: Grant) -> None:
+        """The client may do what `grant` says."""
+        if self.over and not self._waiting:
+            return
+        if grant.level <= Level.NONE:
+            self.door.denied(self, Forbidden("no access to this room"))
+        elif self.seat is not None:
+            self._change(self.seat, grant)
+        else:
+            known, self.grant = self.grant, grant
+            if known is not None:  # the room is on its way
+                return
+            self.door.admitted(self)
+            hub = self.door.hub
+            opened = hub.find(self.name)
+            if opened is not None:
+                hub.hold(opened)
+                self._enter(opened)
+            else:
+                self.busy += 1
+                hub.start_soon(self._open)
+
+    def _change(self, seat: Seat, grant: Grant) -> None:
+        """The client showed a new token. What it may do now counts from here on."""
+        may_write = grant.level >= Level.WRITE
+        lost = seat.may_write and not may_write
+        self.grant, self.wanted = grant, False
+        seat.allow(grant)
+        seat.say(Granted(may_write))
+        if lost and not self.dialect.ACKNOWLEDGES:
+            # It would go on typing and nobody would see it: y-websocket has no word for "read only".
+            self.door.trouble(self, Forbidden("this room may only be read from now on"))
+
+    async def _open(self) -> None:
+        try:
+            opened = await self.door.hub.open(self.name)
+        except CollabError as error:
+            self.busy -= 1
+            self.door.denied(self, error)
+        else:
+            self.busy -= 1
+            self._enter(opened)
+        self.door.done()
+
+    def _enter(self, opened: Opened) -> None:
+        """Sit down, and take in what waited for it."""
+        self._opened = opened
+        door, grant = self.door, self.grant
+        assert grant is not None
+        limit = door.hub.settings.limits.connections_per_room
+        refusal: CollabError | None = None
+        if opened.seats >= limit:
+            refusal = TooMany("clients in this room", limit)
+        elif (new := not opened.core.clocks) and not grant.may_create:
+            refusal = Forbidden("there is no such room, and you may not make it")
+        else:
+            try:
+                door.greet(grant, new=new)
+            except TooMany as error:
+                refusal = error
+        opened.seats += 1
+        self.seat = Seat(
+            opened.core,
+            self.dialect,
+            self,
+            outbox_bytes=door.hub.settings.limits.outbox_bytes,
+            metrics=door.hub.metrics,
+            trouble=lambda error: door.trouble(self, error),
+            now=door.clock(),
+            ledger=opened.journal,
+            clock=door.clock,
+        )
+        self.seat.allow(grant)
+        if refusal is not None:
+            self._forget()
+            self.leave()
+            door.denied(self, refusal)
+            return
+        self.seat.say(Granted(grant.level >= Level.WRITE))
+        self.seat.enter()
+        door.log.info("client joined", room=self.name, clients=opened.seats)
+        waiting = self._forget()
+        for frame, message in waiting:
+            if self.seat is not None:
+                self._take(frame, message)
+        if self.over:  # in the meantime, for what came after these
+            self.leave()
+        else:
+            door.entered(self)
+        if self.gone:
+            self.leave()
+
+    # ------------------------------------------------------------------ what comes in
+
+    def hear(self, frame: bytes, message: Message | None = None) -> None:
+        """One frame of the client for this room, and the `message` in it, if somebody has read that already.
+
+        Raises:
+            BadMessage: It is malformed.
+        """
+        if self.over:
+            return
+        if message is None:
+            message = self.dialect.decode(frame)
+        self.door.hub.metrics.received[KINDS[type(message)]].add(len(frame))
+        if self.seat is not None:
+            self._take(frame, message)
+        else:
+            self._waiting.append((frame, message))
+            self.door.keep(len(frame))
+
+    def _take(self, frame: bytes, message: Message) -> None:
+        assert self.seat is not None
+        hub = self.door.hub
+        if isinstance(message, Update | SyncStep2) and self._is_full(message.update):
+            limit = hub.settings.limits.document_bytes
+            self.door.trouble(self, TooLarge("the document", self.seat.core.bytes, limit))
+            return
+        if isinstance(message, Stateless):
+            hub.stateless(self.name, message.text, self.seat)
+            return
+        try:
+            self.seat.hear(message, self.door.clock())
+        except (
+            Forbidden
+        ) as error:  # a reader's editor may not know that it is one: it is told once, and goes on reading
+            hub.metrics.count_error(error)
+            if not self._warned and not self.dialect.ACKNOWLEDGES:
+                self._warned = True
+                self.say(Denied(str(error)))
+        except CollabError as error:
+            self.door.trouble(self, error)
+
+    def _is_full(self, update: bytes) -> bool:
+        """Whether the document is so large that it takes nothing more."""
+        assert self.seat is not None
+        core, limit = self.seat.core, self.door.hub.settings.limits.document_bytes
+        if core.bytes <= limit or update == vet.EMPTY:
+            return False
+        core.bytes = len(core.difference(b"\x00"))  # what was counted is all that ever came
+        return core.bytes > limit
+
+    # ------------------------------------------------------------------ what goes out (seat.Outlet)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the socket accepted and has not written.
+
+        More than any seat will wait for while the room is read anew: what its document says then is not to be trusted.
+        """
+        return sys.maxsize if self._opened is not None and self._opened.reloading else self.door.buffered
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame."""
+        if not self.over:
+            if frame[self.dialect.OFFSET] == yjs.AWARENESS:
+                self.door.expect(len(frame))
+            self.door.send(frame)
+
+    def say(self, message: Message) -> None:
+        """Send a message that needs no seat."""
+        frame = self.dialect.encode(message)
+        if frame is not None:
+            self.door.hub.metrics.sent[KINDS[type(message)]].add(len(frame))
+            self.door.send(frame)
+
+    # ------------------------------------------------------------------ the end
+
+    def end(self, error: CollabError) -> None:
+        """Tell the client that it is over, and why; its socket stays."""
+        if self.over:
+            return
+        self.say(Denied(str(error)) if self.seat is None else Close(str(error)))
+        self.over = True
+        self._forget()
+        self.leave()
+
+    def close(self) -> None:
+        """The socket is gone: leave, once what it sent before has been taken in."""
+        self.gone = True
+        if not self._waiting:
+            self._give_up()
+        if self.seat is not None or not self.busy:
+            self._forget()
+            self.leave()
+
+    def drop(self, *, flooded: bool = False) -> None:
+        """Take in nothing more, except what waits for a room that is on its way, or for a decision; but what is
+        `flooded` waits for none."""
+        if flooded or not self.busy:
+            self._forget()
+        if not self._waiting:
+            self._give_up()
+        self.over = True
+        if self.seat is not None:
+            self.leave()
+
+    def leave(self) -> None:
+        """Give the seat back."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            if self.seat is not None:
+                self.seat.leave(self.door.clock())
+                self.seat = None
+                opened.seats -= 1
+            self.door.hub.release(opened)
+
+    def _forget(self) -> list[tuple[bytes, Message]]:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self.door.kept(len(waiting), sum(len(frame) for frame, _ in waiting))
+        return waiting
+
+    def reload(self, panic: Panic) -> None:
+        """The room's document failed."""
+        if self._opened is not None:
+            self.door.hub.reload(self._opened, panic)

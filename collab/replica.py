@@ -1,0 +1,240 @@
+"""A room's replica of the shared document, and what is known of it without asking yrs: clocks, characters, depth.
+
+Synchronous: no I/O, no asyncio, no clock. Asking the document costs the more the more clients ever wrote, so what it
+has is kept in a dict and moved with each update. Two things that yrs does not survive or does not write down again are
+watched beside it: characters that somebody cuts in two (`wire/halves.py`) and shared types nested without end
+(`wire/nesting.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pycrdt import Doc, Subscription, TransactionEvent
+
+from .errors import BadUpdate
+from .fence import fenced
+from .wire import halves, vet
+from .wire.nesting import Nesting
+from .wire.structs import Point
+from .wire.vet import Extent
+
+
+class Replica:
+    """One document with its clocks.
+
+    Args:
+        doc: The document; nobody else may apply updates to it while `recording`.
+        nesting: How deep its shared types are nested, if somebody knows.
+        edited: Called when the application edited the document itself.
+
+    Attributes:
+        doc: The document. Another object after `mend` and `replace`.
+        clocks: What it has: client id -> next clock.
+        version: Grows with every change of the document that was told (`told`).
+        applying: Whether updates are applied now, so that what the document reports is not the application's.
+    """
+
+    def __init__(self, doc: Doc[Any], nesting: Nesting | None, edited: Callable[[], object]) -> None:
+        self.version = 0
+        self.applying = False
+        self._edited = edited
+        self._outside: list[bytes] = []
+        self._events: list[bytes] = []
+        self._full: tuple[int, bytes] = (-1, b"")
+        self._subscription: Subscription | None = None
+        self.doc: Doc[Any]
+        self.clocks: dict[int, int]
+        self._pairs: halves.Pairs
+        self._nesting: Nesting
+        self.replace(doc, nesting)
+
+    def replace(self, doc: Doc[Any], nesting: Nesting | None = None) -> None:
+        """From now on this is the replica of `doc`. What the application wrote into the one before is forgotten."""
+        self._observe(doc)
+        whole = self.difference(b"\x00") if self.clocks else vet.EMPTY  # kept for whoever joins first
+        self._pairs = halves.Pairs()
+        with suppress(BadUpdate):  # what nobody may send, the owner of the document may have written
+            self._pairs.add(whole, {})
+        if nesting is None:
+            nesting = Nesting(None if len(whole) > len(vet.EMPTY) else 0)
+        self._nesting = nesting
+        self._outside.clear()
+
+    def _observe(self, doc: Doc[Any]) -> None:
+        self.close()
+        self.doc = doc
+        self.clocks = vet.parse_state_vector(fenced(doc.get_state))
+        self.version += 1
+        self._subscription = doc.observe(self._changed)
+
+    def close(self) -> None:
+        """Let go of the document."""
+        if self._subscription is not None:
+            self.doc.unobserve(self._subscription)
+            self._subscription = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody holds a transaction."""
+        return self.doc._txn is not None
+
+    # ------------------------------------------------------------------ what the document reports
+
+    @contextmanager
+    def recording(self) -> Generator[list[bytes]]:
+        """Within, what the document reports comes of updates that are applied here; it goes into this list."""
+        self.applying = True
+        try:
+            yield self._events
+        finally:
+            self.applying = False
+            self._events = []
+
+    def _changed(self, event: TransactionEvent) -> None:
+        if (update := event.update) == vet.EMPTY:
+            return
+        if self.applying:
+            self._events.append(update)
+        else:
+            self._outside.append(update)
+            self._edited()
+
+    def told(self) -> None:
+        """What changed is being told: who asks from now on (`difference`) gets it as part of the whole."""
+        self.version += 1
+
+    @property
+    def outside(self) -> tuple[bytes, ...]:
+        """What the application wrote since `take_outside`, as updates."""
+        return tuple(self._outside)
+
+    def take_outside(self, begun: dict[int, int]) -> list[bytes]:
+        """What the application wrote: it counts from now on. Notes in `begun` how the clocks were that it moved."""
+        outside, self._outside = self._outside, []
+        try:
+            for update, extent in [(update, vet.parse(update)) for update in outside]:
+                self._pairs.add(update, self.clocks)
+                if extent.types:
+                    self._nesting.admit(update, self.doc.get_update)
+                self._advance(extent, begun)
+        except BadUpdate:  # what nobody may send, the owner of the document may write
+            for client, clock in vet.parse_state_vector(fenced(self.doc.get_state)).items():
+                self._advance(Extent(((client, 0, clock),), (), {}), begun)
+        return outside
+
+    # ------------------------------------------------------------------ what is here
+
+    def state_vector(self, before: Mapping[int, int] | None = None) -> bytes:
+        """What the document has, as a state vector; with the clocks in `before`, what it had when they were those."""
+        if not before:
+            return vet.state_vector(self.clocks)
+        return vet.state_vector({client: clock for client, clock in {**self.clocks, **before}.items() if clock})
+
+    def difference(self, state_vector: bytes) -> bytes:
+        """One update with all that a document with `state_vector` lacks, and all deletions.
+
+        Raises:
+            Panic: yrs could not make it.
+        """
+        if state_vector != b"\x00":
+            return fenced(self.doc.get_update, state_vector)
+        if self._full[0] != self.version:  # a join storm asks for the same thing again and again
+            self._full = (self.version, fenced(self.doc.get_update))
+        return self._full[1]
+
+    def has(self, extent: Extent) -> bool:
+        """Whether the document has all structs and all deletions of `extent` already.
+
+        Raises:
+            Panic: yrs could not tell.
+        """
+        if extent.missing(self.clocks) or any(end > self.clocks.get(client, 0) for client, _, end in extent.structs):
+            return False
+        if not extent.deletes:
+            return True
+        deleted: dict[int, list[tuple[int, int]]] = {}
+        for client, start, end in vet.parse(fenced(self.doc.get_update, self.state_vector())).deletes:
+            deleted.setdefault(client, []).append((start, end))
+        return all(
+            any(first <= start and end <= last for first, last in deleted.get(client, ()))
+            for client, start, end in extent.deletes
+        )
+
+    # ------------------------------------------------------------------ applying
+
+    def cuts(self, update: bytes) -> tuple[set[Point], bytes]:
+        """Which characters of the document `update`, which fits it, cuts in two; they want to be mended first (`mend`).
+
+        When there are none, the second is the update with those mended that it cuts of its own.
+        """
+        cut = self._pairs.cut(update, self.clocks)
+        if not cut:
+            return cut, update
+        return {point for point in cut if point in self._pairs}, halves.mended(update, cut)
+
+    def mend(self, points: set[Point], coming: Iterable[bytes]) -> list[bytes]:
+        """Turn the characters at `points` into what Yjs makes of halves, and all others that `coming` updates cut.
+
+        yrs cannot hold half a character, and what stands in a document cannot be changed: it is made anew, so `doc` is
+        another object afterwards. Returns the updates, mended likewise.
+        """
+        updates = list(coming)
+        theirs = set[Point]().union(*map(halves.pairs, updates))
+        for update in updates:  # all at once, as this takes long in a large document
+            cuts = halves.cuts(update, self.clocks)
+            points = points | {point for point in cuts if point in self._pairs or point in theirs}
+        doc: Doc[Any] = Doc(client_id=self.doc.client_id)
+        doc.apply_update(halves.mended(self.doc.get_update(), points))
+        self._pairs.forget(points)
+        self._observe(doc)
+        return [halves.mended(update, points) for update in updates]
+
+    def apply(self, update: bytes, extent: Extent, begun: dict[int, int]) -> bool:
+        """Take in `update`, which fits and cuts no character; returns whether a clock moved.
+
+        Args:
+            update: A vetted update.
+            extent: What it covers.
+            begun: Gets the clocks that moved, as they were.
+
+        Raises:
+            BadUpdate: The document does not take it. Nothing of it was applied.
+        """
+        if extent.types and not self._nesting.admit(update, self.doc.get_update):
+            raise BadUpdate("shared types are nested too deep")
+        try:
+            self.doc.apply_update(update)
+        except ValueError:  # nothing around it was harmed either
+            raise BadUpdate("the document does not take this update") from None
+        self._pairs.add(update, self.clocks)
+        return self._advance(extent, begun)
+
+    def _advance(self, extent: Extent, begun: dict[int, int]) -> bool:
+        """All of `extent` is there now: move the clocks, note in `begun` how they were. Returns whether any moved."""
+        moved = False
+        for client, _, end in extent.structs:
+            known = self.clocks.get(client, 0)
+            if end > known:
+                begun.setdefault(client, known)
+                self.clocks[client] = end
+                moved = True
+        return moved
+
+    def as_foreseen(self, news: list[Extent], begun: dict[int, int]) -> bool:
+        """Whether the document reports (`news`) just the structs that the updates let expect."""
+        ends: dict[int, int] = {}
+        starts: dict[int, int] = {}
+        for extent in news:
+            for client, start, end in extent.structs:
+                starts.setdefault(client, start)
+                ends[client] = end
+        return starts == begun and all(self.clocks.get(client) == end for client, end in ends.items())
+
+    def surprised(self, news: list[Extent], begun: dict[int, int]) -> None:
+        """What the document reports is not what the updates let expect. Its word counts."""
+        self.clocks = vet.parse_state_vector(fenced(self.doc.get_state))
+        begun.clear()
+        begun.update({client: start for extent in reversed(news) for client, start, _ in extent.structs})
