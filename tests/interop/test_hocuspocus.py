@@ -332,7 +332,11 @@ async def test_idle_without_a_reconnect(server, node, room, full, figure):
         opens[what] = len(found["opens"])
         assert not found["closes"], (what, found["closes"])
         pings = [frame for _, frame in found["inbox"] if frame == "09"]
-        assert bool(pings) == (what.startswith("4.8") and "presence" != what.split(", ")[1]), (what, len(pings))
+        generation, way = what.split(", ")
+        if generation != "4.8":
+            assert not pings, (what, len(pings))  # they would take it for a name that is cut short, and throw
+        elif way != "presence":  # presence is renewed every 15 to 18 s, so such a client may be asked or not
+            assert pings, what
     for tab in tabs:
         assert (await tab.state())["synced"]
     figure(f"{len(lines)} idle providers for {seconds} s: {sum(opens.values()) - len(lines)} reconnects")
