@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 
 from ..errors import BadMessage, BadUpdate
+from . import keystroke
 from .lib0 import expect_end, read_var_uint, var_uint
 from .structs import DELETED, GC, MAX_CLOCK, MAX_DEPTH, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
 
@@ -27,6 +28,8 @@ def parse(update: bytes) -> Extent:
     Raises:
         BadUpdate: It is not a well-formed update of the first version.
     """
+    if (extent := keystroke.read(update)) is not None:
+        return extent
     try:
         extent = walk(update)
     except (IndexError, BadMessage) as error:
