@@ -14,7 +14,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
 from anyio import Event, move_on_after, sleep
 
@@ -36,8 +38,7 @@ HUNG_SECONDS = 10.0
 """A commit that takes longer counts as one that failed, as long as it lasts."""
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """One entry and when the room took it in (monotonic seconds)."""
 
     entry: Entry
@@ -80,14 +81,13 @@ class Journal:
     def take(self, tick: Tick) -> None:
         """Note what the front changed (backstage peers have it already)."""
         at = time.monotonic()
-        for change in tick.changes:
-            sender = change.sender
+        for update, sender in tick.changes:
             if sender is not None and sender.backstage:
                 continue
             author = None if sender is None else sender.author
-            entry = Entry(self.room, change.update, tick.wall, author)
+            entry = Entry(self.room, update, tick.wall, author)
             self.accepted += 1
-            if self._backlog.add(_Pending(entry, at), len(change.update), tick.before):
+            if self._backlog.add(_Pending(entry, at), len(update), tick.begun, tick.vector):
                 self._commits.metrics.resyncs["journal"].inc()
                 log.warning("journal behind", room=self.room, limit=self._backlog.limit)
         if self.lag:
@@ -127,6 +127,9 @@ class Journal:
                 entry = Entry(self.room, self.core.difference(since), time.time(), None, Kind.MERGED)
                 self._backlog.clear()
                 self._flying = [_Pending(entry, time.monotonic())]
+                self._flying_upto = self.accepted
+            elif len(self._backlog.items) <= rows and self._backlog.bytes <= size:
+                self._flying = self._backlog.take()
                 self._flying_upto = self.accepted
             else:
                 while self._backlog.items and len(self._flying) < rows and (size > 0 or not self._flying):
@@ -341,5 +344,5 @@ class GroupCommit:
         self.metrics.commit_seconds.observe(seconds)
         self.metrics.commit_rows.observe(len(batch))
         now = time.monotonic()
-        for pending in batch:
-            self.metrics.journal_wait_seconds.observe(now - pending.at)
+        for at, those in groupby(batch, key=attrgetter("at")):  # what came in one tick waited for as long
+            self.metrics.journal_wait_seconds.observe(now - at, len(list(those)))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import CollabError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One sender's update, as the document took it in."""
 
     update: bytes
@@ -32,7 +31,9 @@ class Tick:
         presence: An awareness update with the states that changed, or None.
         ids: Whose states these are.
         wall: The time, in seconds since the epoch. Recorded, never used for order.
-        before: The room's state vector before the tick, made when somebody asks for it.
+        begun: The clocks that the tick moved, as they were (client id -> next clock).
+        vector: Makes the state vector that the room had when some of its clocks were still those. It costs: there is an
+            entry for every client that ever wrote.
         frames: What a dialect has made of this tick: encoded once, shared by all its sockets.
     """
 
@@ -42,8 +43,13 @@ class Tick:
     presence: bytes | None
     ids: tuple[int, ...]
     wall: float
-    before: Callable[[], bytes]
+    begun: Mapping[int, int]
+    vector: Callable[[Mapping[int, int]], bytes]
     frames: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def before(self) -> bytes:
+        """The room's state vector before the tick."""
+        return self.vector(self.begun)
 
 
 class Peer(Protocol):
@@ -81,7 +87,7 @@ class Backlog(Generic[T]):
     matters, so there the ids are kept.
     """
 
-    __slots__ = ("_base", "bytes", "ids", "items", "limit", "since")
+    __slots__ = ("_begun", "bytes", "ids", "items", "limit", "since")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -89,25 +95,28 @@ class Backlog(Generic[T]):
         self.bytes = 0
         self.since: bytes | None = None
         self.ids: set[int] = set()
-        self._base = b""
+        self._begun: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self.items) or self.since is not None or bool(self.ids)
 
-    def add(self, item: T, size: int, before: Callable[[], bytes]) -> bool:
-        """Keep `item` (`size` bytes) for later. `before` gives the room's state vector from before it.
+    def add(self, item: T, size: int, begun: Mapping[int, int], vector: Callable[[Mapping[int, int]], bytes]) -> bool:
+        """Keep `item` (`size` bytes) for later; `begun` and `vector` are those of its tick.
 
         Returns True when this was one too many and the peer is now owed a difference instead.
         """
         if self.since is not None:
             return False
         if not self.items:
-            self._base = before()
+            self._begun = dict(begun)
+        else:
+            for client, clock in begun.items():
+                self._begun.setdefault(client, clock)
         self.items.append(item)
         self.bytes += size
         if self.bytes <= self.limit:
             return False
-        self.owe(self._base)
+        self.owe(vector(self._begun))
         return True
 
     def owe(self, since: bytes) -> None:
@@ -115,6 +124,13 @@ class Backlog(Generic[T]):
         self.items.clear()
         self.bytes = 0
         self.since = since
+
+    def take(self) -> list[T]:
+        """All items, which no longer wait."""
+        items = list(self.items)
+        self.items.clear()
+        self.bytes = 0
+        return items
 
     def pop(self, size: Callable[[T], int]) -> T:
         """The oldest item, which no longer waits."""

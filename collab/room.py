@@ -255,10 +255,11 @@ class RoomCore:
         if merged:
             self.replica.told()
             self.bytes += sum(map(len, merged))
-        senders = {id(change.sender): change.sender for change in changes}
-        sole = next(iter(senders.values())) if len(senders) == 1 else None
+        sole = changes[0].sender if changes else None
+        if any(change.sender is not sole for change in changes):
+            sole = None
         presence = self.presence.encode(ids) if ids else None
-        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, lambda: self.replica.state_vector(before))
+        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector)
 
     def _apply(self, inbox: list[Incoming], begun: dict[int, int], now: float) -> tuple[list[Change], list[bytes]]:
         """Apply `inbox`, and what then fits of the held updates, in one transaction.
@@ -318,31 +319,32 @@ class RoomCore:
         begun: dict[int, int],
     ) -> set[Point]:
         """Apply `queue` as far as it goes: up to where characters of the document are cut in two, which it returns."""
-        with self.doc.transaction():
+        replica, clocks, settled = self.replica, self.clocks, self._settled
+        with replica.doc.transaction():
             while queue:
                 item = queue.popleft()
                 part = item
-                if lacks := item.extent.missing(self.clocks):
-                    update = vet.split(item.update, self.clocks)
+                if lacks := item.extent.missing(clocks):
+                    update = vet.split(item.update, clocks)
                     part = Incoming(update, vet.parse(update), item.sender)
-                here, part.update = self.replica.cuts(part.update)
+                here, part.update = replica.cuts(part.update)
                 if here:
                     queue.appendleft(item)
                     return here
                 if lacks:
                     self._hold(item, lacking)
                 elif item.receipt is not None:
-                    self._settled.append(item.receipt)
+                    settled.append(item.receipt)
                 if part.update == vet.EMPTY:
                     continue
                 try:
-                    moved = self.replica.apply(part.update, part.extent, begun)
+                    moved = replica.apply(part.update, part.extent, begun)
                 except BadUpdate as error:
                     self._refuse(part, error)
                     continue
                 applied.append(part)
                 if moved and self.gaps:
-                    closed = self.gaps.closed(self.clocks)
+                    closed = self.gaps.closed(clocks)
                     inbox += closed  # they wait nowhere else any more
                     queue.extendleft(reversed(closed))
         return set()

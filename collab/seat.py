@@ -205,7 +205,7 @@ class Seat:
 
     def _receipt(self, message: Message, now: float) -> Receipt | None:
         """A receipt for `message`, if it is one that the client waits to hear of."""
-        if self._receipts is None:
+        if self._receipts is None or (not self._confirms and type(message) is Update):
             return None
         match message:
             case Update(update) if self._confirms:
@@ -259,7 +259,7 @@ class Seat:
             for frame in frames:
                 if self._ready:
                     self._send(frame, "update")
-                elif self._backlog.add(frame, len(frame), tick.before):
+                elif self._backlog.add(frame, len(frame), tick.begun, tick.vector):
                     self._metrics.resyncs["client"].inc()
         if tick.presence is not None:
             if self._outlet.buffered > HIGH_WATER:

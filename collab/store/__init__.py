@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib.metadata import entry_points
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 from ..errors import SettingsError
@@ -25,8 +25,7 @@ class Kind(IntEnum):
     """A difference between two states, made when the journal could not keep up: content without its history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One update on its way into the log.
 
     Args:

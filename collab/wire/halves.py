@@ -40,6 +40,10 @@ class Pairs:
         at = bisect_left(seconds, point[1])
         return at < len(seconds) and seconds[at] == point[1]
 
+    def concern(self, update: bytes) -> bool:
+        """Whether an update has, or could cut, such a character. Most have none, in documents that have none."""
+        return bool(self._seconds) or _ASTRAL.search(update) is not None
+
     def add(self, update: bytes, clocks: Mapping[int, int]) -> None:
         """Note the characters of an update that fits a document with `clocks`, which is about to take it in."""
         if _ASTRAL.search(update) is None:

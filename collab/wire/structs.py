@@ -83,7 +83,17 @@ class Extent(NamedTuple):
 
     def missing(self, clocks: Mapping[int, int]) -> bool:
         """Whether a document that has `clocks` lacks something that this update builds on."""
-        return self.lacks(clocks) is not None
+        known = clocks.get
+        for client, start, _ in self.structs:  # most fit what is there already, without a look at each other
+            if start > known(client, 0):
+                return self.lacks(clocks) is not None
+        for client, clock in self.needs.items():
+            if clock > known(client, 0):
+                return self.lacks(clocks) is not None
+        for client, _, end in self.deletes:
+            if end > known(client, 0):
+                return self.lacks(clocks) is not None
+        return False
 
     def within(self, clocks: Mapping[int, int]) -> bool:
         """The integration rule: whether every struct and delete range lies at or below `clocks`."""

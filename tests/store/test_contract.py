@@ -23,7 +23,7 @@ class Forgetful(MemoryStore):
 
 class FoldsNames(MemoryStore):
     async def append(self, entries):
-        return await super().append([replace(entry, room=entry.room.lower().strip()) for entry in entries])
+        return await super().append([entry._replace(room=entry.room.lower().strip()) for entry in entries])
 
     async def load(self, room):
         return await super().load(room.lower().strip())
