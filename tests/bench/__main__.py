@@ -1,15 +1,12 @@
-"""`python -m tests.bench`: run every module of this folder, or those named: `python -m tests.bench store`."""
+"""`python -m tests.bench`: this server beside its peers. `python -m tests.bench store`: the store alone."""
 
 from __future__ import annotations
 
-import importlib
 import sys
-from pathlib import Path
 
-folder = Path(__file__).parent
-found = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+from . import compare, store
 
-for name in sys.argv[1:] or found:
-    if name not in found:
-        sys.exit(f"no bench {name!r}; there are: {', '.join(found)}")
-    importlib.import_module(f"tests.bench.{name}").main()
+if sys.argv[1:2] == ["store"]:
+    store.main()
+else:
+    compare.main(sys.argv[1:])
