@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -25,6 +26,10 @@ from .app import App
 
 log = get_logger(__name__)
 
+COLLECT_AFTER = (25_000, 25, 25)
+"""How many new objects the garbage collector waits for, and how many young collections before older ones. Little here
+is garbage in circles. With 500 editors and 3,000 edits/s Python's own (700, 10, 10) took 1.1 of 8 s, up to 240 ms at
+once; these take 0.2 s."""
 HEADROOM = 2
 """hypercorn's own message limit, as a multiple of ours: it acts only where ours could not be put in its place."""
 
@@ -40,6 +45,8 @@ def run(settings: Settings, *, store: Store | None = None) -> int:
         StoreLocked: Another process has the store.
     """
     sys.setswitchinterval(settings.server.switch_interval_seconds)
+    gc.freeze()  # what was imported stays for ever: no need to look at it again and again
+    gc.set_threshold(*COLLECT_AFTER)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # macOS says "unlimited" and does not mean it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the usual 1,024 would be the limit of connections
