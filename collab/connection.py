@@ -100,7 +100,7 @@ class Connection:
         self.places: dict[str, Place] = {}
         self._wall = wall
         self._guest = guest
-        self._revoked = revoked
+        self.revoked = revoked
         self.token = token
         self._path = path
         self._refusals = refusals
@@ -378,7 +378,7 @@ class Connection:
         grant = place.grant
         if grant is None:
             return
-        revoked = self._revoked(grant)
+        revoked = self.revoked(grant)
         if grant.expires is None and not revoked:
             return
         left = 0.0 if grant.expires is None or revoked else grant.expires - self._wall()
