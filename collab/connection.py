@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -379,9 +380,7 @@ class Connection:
         if grant is None:
             return
         revoked = self.revoked(grant)
-        if grant.expires is None and not revoked:
-            return
-        left = 0.0 if grant.expires is None or revoked else grant.expires - self._wall()
+        left = 0.0 if revoked else math.inf if grant.expires is None else grant.expires - self._wall()
         if left <= 0:
             error = Unauthorized("the token is not valid any more" if revoked else "the token has expired")
             if self._dialect is None:
@@ -390,6 +389,7 @@ class Connection:
         elif left <= AHEAD_SECONDS and not place.wanted and place.seat is not None:
             place.wanted = True
             place.say(TokenWanted())
+            self.hub.call_later(left + 0.01, lambda: None if self._gone else self.beat(self.clock()))  # not a beat late
 
     def _check_deadline(self, now: float) -> None:
         """Nobody stays for long without access, whatever they send."""

@@ -78,6 +78,9 @@ class Front:
         if self.full:
             raise TooMany("connections per user", 1)
 
+    def is_refused(self) -> bool:
+        return bool(self.errors)
+
     def expect(self, size: int) -> None: ...
 
     def entered(self, place: Place) -> None:
@@ -371,8 +374,7 @@ async def test_what_is_revoked_lets_nobody_in(hub):
         front.revoked = WRITE.__eq__
         place = Place(front, "room", yjs)
         place.knock("token")
-        while not front.errors:
-            await asyncio.sleep(0)
+        await until(front.is_refused, "the answer")
         assert front.happened[0] == "denied" and isinstance(front.errors[0], Unauthorized) and place.seat is None
     place, front = await seated(hub)
     front.revoked = lambda grant: True
