@@ -16,7 +16,7 @@ from collab.wire import structs, vet
 from tests.faults.bystander import Bystander
 from tests.faults.test_updates import BOMBS
 from tests.faults.writers import spread
-from tests.support.raw import Peer, Raw, sync1, sync2, update, var, var_bytes
+from tests.support.raw import Peer, Raw, parse, sync1, sync2, update, var_bytes
 from tests.support.server import Server
 from tests.wire.test_vet import after, run, text
 from tests.wire.test_vet import update as made
@@ -44,15 +44,18 @@ def nested(level: bytes, depth: int) -> bytes:
 
 
 async def offer(server: Server, room: str, frame: bytes, within: float = 20.0) -> tuple[int | None, float]:
-    """Send one frame as a client that is in the room: how it was closed, and after how many seconds."""
+    """Send one frame as a client that is in the room: how it was closed, and after how many seconds it was told so."""
     async with await Raw.open(server.url, room=room) as raw:
         raw.answer_close = False
         await raw.send(sync1())
         await raw.expect("sync2")
         sending = asyncio.ensure_future(raw.send(frame))
-        began = time.monotonic()
-        ended = await raw.closed(within)
-        seconds = time.monotonic() - began
+        began, seconds = time.monotonic(), float("nan")
+        while (heard := await raw.recv(within)) is not None:
+            if parse(heard).kind == "auth":  # why it is refused; who comes again and again is closed later
+                seconds = time.monotonic() - began
+        ended = raw.ended
+        assert ended is not None
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         return ended.code, seconds
@@ -98,7 +101,7 @@ async def test_values_in_values(server, figure):
 
 
 @pytest.mark.case("F06")
-async def test_a_deep_value_in_the_store_is_read(figure):
+async def test_a_deep_value_in_the_store_is_read(full, figure):
     """Stored by an older version, at the limit and far beyond it: joined, exported, verified, exported live."""
     with Server(env=ENV) as server:
         server.terminate()
@@ -116,7 +119,7 @@ async def test_a_deep_value_in_the_store_is_read(figure):
 
         of_store = ["--store", server.store]
         for room in ("deep", "allowed"):
-            for form in ("json", "text", "yjs"):
+            for form in ("json", "text", "yjs") if full else ("json",):
                 call("export", room, "--format", form, *of_store)
             call("compact", room, *of_store)
         call("verify", *of_store)
@@ -210,29 +213,27 @@ async def test_an_update_that_panics_while_it_is_applied(server, figure):
 
 
 @pytest.mark.case("F10")
-async def test_bombs_at_the_server(server, figure):
-    """Each a hundred times, at once: memory does not grow by what they announce."""
-    for number in range(20):
-        await offer(server, "bombs", update(b"\xff" + var(number)))
+async def test_bombs_at_the_server(server, full, figure):
+    """All at once, again and again: memory does not grow by what they announce."""
     before, codes = server.peak(anew=True), Counter[int | None]()
     async with Bystander(server.url) as bystander:
         await bystander.idle()
-        for bomb in BOMBS.values():
-            for frame in (update(bomb), sync1(bomb), b"\x01" + var_bytes(bomb)):
-                ends = await asyncio.gather(*(offer(server, "bombs", frame) for _ in range(34)))
-                codes.update(code for code, _ in ends)
+        bombs = [frame for bomb in BOMBS.values() for frame in (update(bomb), sync1(bomb), b"\x01" + var_bytes(bomb))]
+        for _ in range(30 if full else 1):
+            ends = await asyncio.gather(*(offer(server, f"bombs {n}", frame) for n, frame in enumerate(4 * bombs)))
+            codes.update(code for code, _ in ends)
     grown = server.peak() - before
     figure(
-        f"F10: {sum(codes.values())} bombs, 34 at once, as update, state vector and presence: {dict(codes)}; peak "
+        f"F10: {sum(codes.values())} bombs, {4 * len(bombs)} at once, as update, state vector and presence: {dict(codes)}; peak "
         f"memory {server.peak() / MiB:.0f} MiB, grown by {grown / MiB:.1f} MiB; {bystander}"
     )
     assert set(codes) == {4400} and grown < 24 * MiB and bystander.errors == 0
 
 
 @pytest.mark.case("F12")
-async def test_gaps_that_never_close_at_the_server(server, figure, full):
+async def test_gaps_that_never_close_at_the_server(server, figure):
     """20,000 updates of clients that nobody knows, each after something that never comes, from several connections."""
-    count, at_once = (20_000, 4)
+    count, at_once = 20_000, 5
     flood = [update(made(run(after(100 + number, 3), client=100 + number, clock=4))) for number in range(count)]
     before, cpu = server.peak(anew=True), server.cpu()
     async with Bystander(server.url) as bystander, await Peer.open(server.url, "gaps") as resident:
@@ -241,12 +242,11 @@ async def test_gaps_that_never_close_at_the_server(server, figure, full):
 
         async def send(part: list[bytes]) -> None:
             async with await Raw.open(server.url, room="gaps") as raw:
-                reading = asyncio.ensure_future(raw.closed(60))
+                answered = asyncio.ensure_future(raw.expect("sync2", within=60))
                 for start in range(0, len(part), 100):
                     await raw.send_many(part[start : start + 100])
                 await raw.send(sync1())
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                await answered
 
         await asyncio.gather(*(send(flood[number::at_once]) for number in range(at_once)))
         await resident.write("on")
