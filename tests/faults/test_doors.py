@@ -214,7 +214,8 @@ async def test_rooms_made_by_entering_them(full, figure):
         await server.exited()
         stored = [room["name"] for room in json.loads(server.call("rooms", "--json"))]
     figure(
-        f"A17: {names} names tried by one user, quota {quota}: {dict(ends)}; without the right to create {set(refused)}; "
+        f"A17: {names} names tried by one user, quota {quota}: {dict(ends)}; without the right to create "
+        f"{set(refused)}; "
         f"{rooms:.0f} rooms in memory, {len(stored) - 1} of them on disk, memory grew by {grown / MiB:.1f} MiB; "
         f"{bystander}"
     )

@@ -169,7 +169,8 @@ async def test_a_document_that_cannot_be_read_any_more(figure, server):
             cut = raw.ended or await ended_of(raw)
         assert careless.running and careless.pid == pid
     figure(
-        f"F07: refused with {code} at the door; past it: {panics:.0f} panics caught, the room unavailable to a newcomer "
+        f"F07: refused with {code} at the door; past it: {panics:.0f} panics caught, the room unavailable "
+        f"to a newcomer "
         f"for {seconds:.2f} s, its sender {cut}, crashes 0; {bystander}"
     )
     assert seen == "sound" and panics >= 1 and seconds < 5 and bystander.errors == 0
@@ -185,7 +186,7 @@ async def ended_of(raw: Raw) -> str:
 
 @pytest.mark.case("F08")
 async def test_an_update_that_panics_while_it_is_applied(server, figure):
-    """Letters for a parent that is a letter: no check of one update alone can see it. Its sender goes, the room stays."""
+    """Letters for a parent that is a letter: no check of one update alone can see it. The sender goes, the room stays."""
     async with Bystander(server.url) as bystander, await Peer.open(server.url, "panic") as resident:
         await bystander.idle()
         await resident.write("sound")
@@ -224,7 +225,8 @@ async def test_bombs_at_the_server(server, full, figure):
             codes.update(code for code, _ in ends)
     grown = server.peak() - before
     figure(
-        f"F10: {sum(codes.values())} bombs, {4 * len(bombs)} at once, as update, state vector and presence: {dict(codes)}; peak "
+        f"F10: {sum(codes.values())} bombs, {4 * len(bombs)} at once, as update, state vector and "
+        f"presence: {dict(codes)}; peak "
         f"memory {server.peak() / MiB:.0f} MiB, grown by {grown / MiB:.1f} MiB; {bystander}"
     )
     assert set(codes) == {4400} and grown < 24 * MiB and bystander.errors == 0
@@ -257,7 +259,8 @@ async def test_gaps_that_never_close_at_the_server(server, figure):
     spent, grown = server.cpu() - cpu, server.peak() - before
     held = metrics.get("collab_held_updates")
     figure(
-        f"F12: {count:,} updates with gaps from {at_once} connections in {seconds:.1f} s: CPU {spent:.1f} s, {held:.0f} "
+        f"F12: {count:,} updates with gaps from {at_once} connections in {seconds:.1f} s: CPU {spent:.1f} "
+        f"s, {held:.0f} "
         f"held of at most 1,000, memory grew by {grown / MiB:.1f} MiB; {bystander}"
     )
     assert held <= 1_000 and grown < 64 * MiB and bystander.errors == 0

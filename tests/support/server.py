@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 REPO = Path(__file__).resolve().parents[2]
@@ -332,6 +333,11 @@ class Server:
     def files(self) -> int:
         """Open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def clients(self) -> set[int]:
+        """The ports of all whose sockets are open in the process, whatever it thinks of them itself."""
+        found = psutil.Process(self.pid).net_connections("tcp")
+        return {one.raddr.port for one in found if one.laddr.port == self.port and one.raddr}
 
     def cpu(self) -> float:
         """Seconds of processor time so far."""
