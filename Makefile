@@ -34,10 +34,11 @@ test: $(DEV) debian node console ## Install what the tests need and run them all
 abuse: $(DEV) ## Show what becomes of each kind of abuse, with figures (ARGS=--full: the long form, a half hour)
 	$(BIN)/python -m pytest --abuse -q $(ARGS)
 
-lint: $(DEV) ## Check style, format and the Dockerfile
+lint: $(DEV) ## Check style, format, the Dockerfile, and dependencies for known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python .ci/audit
 
 types: $(DEV) ## Check types, strictly
 	$(BIN)/mypy --strict

@@ -186,7 +186,7 @@ async def ended_of(raw: Raw) -> str:
 
 @pytest.mark.case("F08")
 async def test_an_update_that_panics_while_it_is_applied(server, figure):
-    """Letters for a parent that is a letter: no check of one update alone can see it. The sender goes, the room stays."""
+    """Letters for a parent that is a letter: no check of one update alone sees it. The sender goes."""
     async with Bystander(server.url) as bystander, await Peer.open(server.url, "panic") as resident:
         await bystander.idle()
         await resident.write("sound")

@@ -55,9 +55,10 @@ async def talk(raw: Raw, stop: asyncio.Event) -> None:
 
 
 async def trickle(raw: Raw) -> None:
-    """Read a byte a second, for ever."""
+    """Read a byte a second, for an hour."""
     with suppress(OSError):
-        while await raw.read_bytes(1):
+        for _ in range(3_600):
+            await raw.read_bytes(1)
             await asyncio.sleep(1)
 
 
