@@ -74,7 +74,7 @@ async def test_pages_and_refusals(figure):
 async def test_decisions_that_never_come(full, figure):
     """Many wait for an answer that does not come: so many at once, so long; whoever is answered is served meanwhile."""
     count = 1_000 if full else 300
-    env = {"COLLAB_LIMITS__AUTH_SECONDS": "3", "COLLAB_LOG__LEVEL": "error"}
+    env = {"COLLAB_LIMITS__AUTH_SECONDS": "3", "COLLAB_LIMITS__HOLD_SECONDS": "0.1", "COLLAB_LOG__LEVEL": "error"}
     with Door(env=env) as server:
         async with Bystander(server.url) as bystander, AsyncExitStack() as stack:
             await bystander.idle()

@@ -171,6 +171,7 @@ async def test_frames_without_end(server, full, figure, what):
             (ended,) = await asyncio.gather(ending, return_exceptions=True)
         how = f"closed with {ended.code}" if isinstance(ended, Closed) else "still read, slowly,"
         grown, took = server.peak() - before, time.monotonic() - began
+        await asyncio.sleep(max(0.0, 1.0 - took))  # the bystander needs some edits to tell of
     figure(
         f"F18: {what}: {how} after {sent / KiB:,.0f} KiB and {took:.1f} s; peak memory grown by {grown / MiB:.1f} MiB; "
         f"{bystander}"
