@@ -21,7 +21,7 @@ VITE    := collab/console/node_modules/.package-lock.json
 CONSOLE := collab/console/dist/demo.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types bench docs lock debian node console clean
+.PHONY: help install serve test abuse lint types bench docs lock debian node console clean
 
 install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor
 
@@ -31,10 +31,14 @@ serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
 test: $(DEV) debian node console ## Install what the tests need and run them all (ARGS="--full": the long forms too)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV) ## Check style, format and the Dockerfile
+abuse: $(DEV) ## Show what becomes of each kind of abuse, with figures (ARGS=--full: the long form, a half hour)
+	$(BIN)/python -m pytest --abuse -q $(ARGS)
+
+lint: $(DEV) ## Check style, format, the Dockerfile, and dependencies for known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python .ci/audit
 
 types: $(DEV) ## Check types, strictly
 	$(BIN)/mypy --strict

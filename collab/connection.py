@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -100,7 +101,7 @@ class Connection:
         self.places: dict[str, Place] = {}
         self._wall = wall
         self._guest = guest
-        self._revoked = revoked
+        self.revoked = revoked
         self.token = token
         self._path = path
         self._refusals = refusals
@@ -378,10 +379,8 @@ class Connection:
         grant = place.grant
         if grant is None:
             return
-        revoked = self._revoked(grant)
-        if grant.expires is None and not revoked:
-            return
-        left = 0.0 if grant.expires is None or revoked else grant.expires - self._wall()
+        revoked = self.revoked(grant)
+        left = 0.0 if revoked else math.inf if grant.expires is None else grant.expires - self._wall()
         if left <= 0:
             error = Unauthorized("the token is not valid any more" if revoked else "the token has expired")
             if self._dialect is None:
@@ -390,6 +389,7 @@ class Connection:
         elif left <= AHEAD_SECONDS and not place.wanted and place.seat is not None:
             place.wanted = True
             place.say(TokenWanted())
+            self.hub.call_later(left + 0.01, lambda: None if self._gone else self.beat(self.clock()))  # not a beat late
 
     def _check_deadline(self, now: float) -> None:
         """Nobody stays for long without access, whatever they send."""

@@ -6,17 +6,15 @@ the last deaths; and each other file is one entry of the quarantine. An entry is
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from .errors import BadUpdate
 from .log import get_logger
+from .notes import files, folder_beside, name_of, read, write
 from .recorder import digest_of
 from .store import Store
 from .wire import vet
@@ -87,24 +85,20 @@ class Entry:
     @property
     def file(self) -> str:
         """The name of its file."""
-        key = json.dumps([self.kind, self.room, self.digests, self.ranges])
-        return f"{self.kind}-{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+        return name_of(self.kind, [self.kind, self.room, self.digests, self.ranges])
 
 
 def folder_of(store: Store) -> Path | None:
-    """Where the notes about what is in `store` are kept: beside its file, or where a supervisor says."""
-    path = getattr(store, "path", None)
-    if isinstance(path, Path):
-        return path.with_name(path.name + ".crashes")
-    return Path(notes) if (notes := os.environ.get("_COLLAB_NOTES")) else None
+    """Where the notes about what is in `store` are kept."""
+    return folder_beside(store, "crashes")
 
 
 def entries(folder: Path) -> list[Entry]:
     """All that is set aside, oldest first."""
     found = []
-    for file in [path for kind in ("room", "update", "compaction") for path in folder.glob(f"{kind}-*.json")]:
+    for file in files(folder, ("room", "update", "compaction")):
         try:
-            found.append(_entry(json.loads(file.read_text("utf-8"))))
+            found.append(_entry(read(file)))
         except (OSError, ValueError, TypeError, KeyError):
             log.warning("entry of the quarantine not read", file=file.name)
     return sorted(found, key=lambda entry: entry.at)
@@ -181,7 +175,7 @@ def _minus(one: Range, other: Range) -> list[Range]:
 def deaths_in(folder: Path) -> list[Death]:
     """What was in hand at the last deaths, oldest first."""
     try:
-        found = json.loads((folder / "deaths.json").read_text("utf-8"))
+        found = read(folder / "deaths.json")
         deaths = [Death(**{**one, **_tuples(one)}) for one in found]
     except FileNotFoundError:
         return []
@@ -197,13 +191,3 @@ def _entry(fields: dict[str, Any]) -> Entry:
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"digests": tuple(fields["digests"]), "ranges": tuple(tuple(one) for one in fields["ranges"])}
-
-
-def write(file: Path, content: object) -> None:
-    """At once and in whole: the process may die next."""
-    draft = file.with_suffix(".new")
-    with draft.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)

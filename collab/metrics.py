@@ -59,6 +59,7 @@ LIMITS = (
     "new_connections_per_second",
     "new_connections_per_second_per_address",
     "origin",
+    "processor",
     "rooms_created_per_user",
     "unauthenticated",
 )

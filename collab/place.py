@@ -6,13 +6,14 @@ A socket that speaks y-websocket has one place, one that speaks Hocuspocus has o
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
 
 from .auth import Authorize, Grant, Knock, Level
-from .errors import CollabError, Forbidden, TooLarge, TooMany, Unavailable
+from .auth.tokens import NOT_VALID
+from .errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized, Unavailable
 from .fence import Panic
 from .hub import Hub
 from .log import Logger
@@ -30,6 +31,7 @@ class Door(Protocol):
     address: str
     origin: str | None
     authorize: Authorize
+    revoked: Callable[[Grant], bool]
 
     def clock(self) -> float:
         """Monotonic seconds."""
@@ -154,7 +156,9 @@ class Place:
         """The client may do what `grant` says."""
         if self.over and not self._waiting:
             return
-        if grant.level <= Level.NONE:
+        if self.door.revoked(grant):
+            self.door.denied(self, Unauthorized(NOT_VALID))
+        elif grant.level <= Level.NONE:
             self.door.denied(self, Forbidden("no access to this room"))
         elif self.seat is not None:
             self._change(self.seat, grant)

@@ -28,22 +28,19 @@ from .deaths import (
     folder_of,
     structs_of,
     verdict,
-    write,
 )
 from .errors import BadUpdate, CollabError, Quarantined
 from .fence import noted
 from .gaps import Incoming
 from .log import get_logger
 from .metrics import Metrics
+from .notes import Followed, write
 from .peers import Tick
 from .recorder import STEPS, TICK, Hand, Recorder, digest_of
 from .room import Panicked, RoomCore
 from .store import Store
 
 log = get_logger(__name__)
-
-LOOK_SECONDS = 1.0
-"""How often a running server looks whether something was released."""
 
 
 class Quarantine:
@@ -60,8 +57,7 @@ class Quarantine:
         self._entries: list[Entry] = []
         self._deaths: list[Death] = []
         self._careful: frozenset[str] = frozenset()
-        self._changed = 0
-        self._looked_at = float("-inf")
+        self._followed: Followed | None = None
         for kind, gauge in metrics.quarantined.items():
             gauge.set_function(lambda kind=kind: sum(entry.kind == kind for entry in self._entries))  # type: ignore[misc]
 
@@ -75,9 +71,10 @@ class Quarantine:
         folder = folder_of(store)
         if folder is not None:
             try:
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 self._recorder = Recorder(folder / "hand")
                 self._folder = folder
+                self._followed = Followed(folder)
                 self._deaths = deaths_in(folder)
                 self._judge(self._recorder.found, cause)
                 self._look()
@@ -128,21 +125,14 @@ class Quarantine:
 
     def _look(self) -> None:
         """Read the entries again, if something was released."""
-        self._looked_at = time.monotonic()
-        if self._folder is not None:
-            try:
-                changed = self._folder.stat().st_mtime_ns
-            except OSError:
-                return
-            if changed != self._changed:
-                self._changed = changed
-                self._entries = entries(self._folder)
-                self._deaths = deaths_in(self._folder)
-                self._take_care()
+        if self._folder is not None and self._followed is not None and self._followed.changed(time.monotonic()):
+            self._entries = entries(self._folder)
+            self._deaths = deaths_in(self._folder)
+            self._take_care()
 
     def check(self, room: str, step: str) -> None:
         """Raise `Quarantined` if `room` is set aside, as a whole or for this step."""
-        if self._entries and time.monotonic() - self._looked_at > LOOK_SECONDS:
+        if self._entries:
             self._look()
         for entry in self._entries:
             if entry.room == room and entry.kind in ("room", step):
@@ -191,8 +181,7 @@ class Quarantine:
 
     def _collect_carefully(self, core: RoomCore, now: float, wall: float) -> list[Tick] | None:
         """One tick for each update, so that the guilty one can be named; and without those that are known to be."""
-        if time.monotonic() - self._looked_at > LOOK_SECONDS:
-            self._look()
+        self._look()
         inbox, core._inbox = core._inbox, []
         ticks: list[Tick] | None = []
         while inbox:

@@ -143,7 +143,7 @@ class Supervisor:
             if os.getppid() == parent:
                 os.set_inheritable(self._pipe, True)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                os.execve(self._command[0], self._command, environment)
+                os.execve(self._command[0], self._command, environment)  # noqa: S606  # our own command line, again
         finally:
             os._exit(2)
 
@@ -220,7 +220,7 @@ def become(
     options = [str(give_up_seconds), str(stop_seconds), "json" if json_lines else "console", notes]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *options, *command])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *options, *command])  # noqa: S606
 
 
 def is_supervised() -> bool:

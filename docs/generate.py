@@ -83,6 +83,9 @@ def every_command() -> list[tuple[str, str, list[tuple[str, str]]]]:
     found = []
     groups = [(f"collab {group.name}", group.typer_instance) for group in app.registered_groups]
     for prefix, commands in [("collab", app), *groups]:
+        itself = commands.registered_callback if commands is not None and commands is not app else None
+        if itself is not None and itself.callback is not None:
+            found.append((prefix, inspect.getdoc(itself.callback) or "", _params(itself.callback)))
         for info in commands.registered_commands if commands is not None else []:
             call = info.callback
             assert call is not None

@@ -8,13 +8,33 @@ from collections.abc import Iterator
 import pytest
 import sniffio
 
-from tests.support.figures import figure, pytest_terminal_summary
+from tests.support import cases
+from tests.support.figures import figure, of_case, pytest_terminal_summary
 
 __all__ = ["figure", "pytest_terminal_summary"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run long loops in their long form; figures come from these")
+    parser.addoption("--abuse", action="store_true", help="run the cases of the catalogue of abuse, and show each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `--abuse`: the tests that are marked with a case, and no others."""
+    if config.getoption("--abuse"):
+        others = [item for item in items if item.get_closest_marker("case") is None]
+        items[:] = [item for item in items if item.get_closest_marker("case") is not None]
+        config.hook.pytest_deselected(items=others)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A required case without a figure is a failure, whatever the tests say."""
+    if (
+        session.config.getoption("--abuse")
+        and not session.config.getoption("--collect-only")
+        and cases.missing(of_case)
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from pycrdt import Doc, Text
 
-from collab.deaths import Death, Entry, common, deaths_in, entries, folder_of, release, structs_of, verdict, write
+from collab.deaths import Death, Entry, common, deaths_in, entries, folder_of, release, structs_of, verdict
+from collab.notes import write
 from collab.recorder import digest_of
 from collab.store.memory import MemoryStore
 from collab.store.sqlite import SQLiteStore
@@ -121,4 +122,4 @@ def test_where_they_lie(tmp_path, monkeypatch):
     assert folder_of(SQLiteStore(tmp_path / "rooms.db")) == tmp_path / "rooms.db.crashes"
     assert folder_of(MemoryStore()) is None
     monkeypatch.setenv("_COLLAB_NOTES", "/notes")
-    assert folder_of(MemoryStore()) == Path("/notes")
+    assert folder_of(MemoryStore()) == Path("/notes/crashes")

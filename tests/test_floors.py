@@ -16,7 +16,10 @@ FLOORS: list[list[list[str]]] = [
     [["errors"]],
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
     [["peers", "gaps", "presence", "replica", "room"], ["names"], ["auth"], ["store"], ["bus"], ["recorder"]],
-    [["recovery"], ["deaths", "quarantine"], ["journal"], ["receipts", "seat", "letters"], ["link"]],
+    [
+        *(["recovery"], ["notes", "deaths", "quarantine", "revoked"], ["journal"]),
+        *(["receipts", "seat", "letters"], ["link"]),
+    ],
     [["compactor", "yroom", "opened", "hub"]],
     [["transport", "place", "intake", "liveness", "addresses", "connection"], ["history"], ["content"]],
     [["web", "console", "supervisor", "__init__", "cli", "__main__"]],

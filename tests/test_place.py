@@ -43,6 +43,7 @@ class Front:
         self.errors: list[CollabError] = []
         self.happened: list[str] = []
         self.full = False
+        self.revoked: Callable[[Grant], bool] = lambda grant: False
 
     def _decide(self, knock: Knock) -> Grant | Awaitable[Grant]:
         self.knocks.append(knock)
@@ -76,6 +77,9 @@ class Front:
         self.happened.append("greeted, new" if new else "greeted")
         if self.full:
             raise TooMany("connections per user", 1)
+
+    def is_refused(self) -> bool:
+        return bool(self.errors)
 
     def expect(self, size: int) -> None: ...
 
@@ -356,6 +360,27 @@ async def test_the_end_of_one_document(hub):
     other.hear(b"\x01e\x03")
     other.end(Forbidden("no"))
     assert front.sent[-1] == b"\x01e\x02\x01\x02no" and front.waiting == 0
+
+
+async def test_what_is_revoked_lets_nobody_in(hub):
+    """However the answer came: at once, later, or while the client sits there already."""
+
+    async def later() -> Grant:
+        return WRITE
+
+    answers: list[Grant | Awaitable[Grant]] = [WRITE, later()]
+    while answers:
+        front = Front(hub, lambda knock: answers.pop())
+        front.revoked = WRITE.__eq__
+        place = Place(front, "room", yjs)
+        place.knock("token")
+        await until(front.is_refused, "the answer")
+        assert front.happened[0] == "denied" and isinstance(front.errors[0], Unauthorized) and place.seat is None
+    place, front = await seated(hub)
+    front.revoked = lambda grant: True
+    place.knock("another")
+    assert [type(error) for error in front.errors] == [Unauthorized]
+    place.leave()
 
 
 async def test_to_leave_twice_is_harmless(hub):

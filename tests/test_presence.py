@@ -224,6 +224,7 @@ def test_one_user_takes_over_at_once():
     assert presence.leave(old, 2) == [] and presence.states() == {ANA: {"back": 1}}
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(
     ("victim", "spoofer"), [("ana", "mallory"), ("ana", None), (None, "mallory"), (None, None)], ids=str
 )

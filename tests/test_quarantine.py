@@ -80,7 +80,7 @@ async def test_a_room_that_ended_the_server_twice_is_refused_until_it_is_release
     metrics = Metrics()
     monkeypatch.setenv("_COLLAB_DEATH", "SIGSEGV")
     monkeypatch.setenv("_COLLAB_RESTARTS", "2")
-    monkeypatch.setattr("collab.quarantine.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("collab.notes.LOOK_SECONDS", 0.0)
     quarantine = Quarantine(metrics)
     async with opened(quarantine, folder):
         with pytest.raises(Quarantined) as refused, quarantine.reading("load", "room"):
@@ -144,7 +144,7 @@ async def test_each_call_of_the_library_is_noted_while_it_lasts(folder):
 
 
 async def test_after_a_death_updates_are_taken_one_by_one_and_the_guilty_one_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("collab.quarantine.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("collab.notes.LOOK_SECONDS", 0.0)
     die(folder, "tick", GOOD, BAD)
     quarantine = Quarantine(Metrics())
     async with opened(quarantine, folder):

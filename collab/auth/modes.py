@@ -23,7 +23,6 @@ from . import Grant, Knock, everyone, tokens
 from .jwks import PublishedKeys
 from .keys import SECRET_BYTES, Key, KeyRing, check_algorithm, from_pem, from_secret
 from .outside import open_client
-from .revocation import Revocations
 from .webhook import Webhook
 from .where import Shown, find_token
 
@@ -37,7 +36,6 @@ def authorizer(
     auth: AuthSettings,
     *,
     host: str = "127.0.0.1",
-    revocations: Revocations | None = None,
     wall: Clock = time.time,
     monotonic: Clock = time.monotonic,
 ) -> Authorizer:
@@ -46,7 +44,6 @@ def authorizer(
     Args:
         auth: The settings.
         host: Where the server listens: beyond this machine, `open` must be asked for by name.
-        revocations: What no longer counts; filled by others.
         wall: Seconds since the epoch.
         monotonic: A clock, in seconds.
 
@@ -60,7 +57,7 @@ def authorizer(
         _long_enough("COLLAB_AUTH__WEBHOOK_SECRET", secret)
     if auth.admin_token is not None:
         _long_enough("COLLAB_AUTH__ADMIN_TOKEN", auth.admin_token.get_secret_value())
-    return Authorizer(auth, mode, keys, host, revocations or Revocations(), wall, monotonic)
+    return Authorizer(auth, mode, keys, host, wall, monotonic)
 
 
 def local_keys(auth: AuthSettings) -> list[Key]:
@@ -100,7 +97,6 @@ class Authorizer:
 
     Attributes:
         mode: `open`, `jwt` or `webhook`.
-        revocations: What no longer counts; asked about every grant.
     """
 
     def __init__(
@@ -109,12 +105,10 @@ class Authorizer:
         mode: Mode,
         keys: list[Key],
         host: str,
-        revocations: Revocations,
         wall: Clock,
         monotonic: Clock,
     ) -> None:
         self.mode = mode
-        self.revocations = revocations
         self._auth, self._host, self._wall, self._monotonic = auth, host, wall, monotonic
         self._local = KeyRing(keys)
         self._terms = to_terms(auth)
@@ -194,7 +188,7 @@ class Authorizer:
         return self._allow(knock, tokens.verify(token, ring))
 
     def _allow(self, knock: Knock, claims: Mapping[str, object]) -> Grant:
-        return self._not_revoked(tokens.to_grant(claims, knock.room, self._terms, self._wall()))
+        return tokens.to_grant(claims, knock.room, self._terms, self._wall())
 
     def _with_published(self, knock: Knock, token: str, published: PublishedKeys) -> Grant | Awaitable[Grant]:
         if len(self._local):
@@ -214,12 +208,7 @@ class Authorizer:
     async def _asked(self, knock: Knock) -> Grant:
         if self._webhook is None:
             raise RuntimeError("enter the authorizer first: async with")
-        return self._not_revoked(await self._webhook.grant(knock))
-
-    def _not_revoked(self, grant: Grant) -> Grant:
-        if self.revocations.covers(grant):
-            raise Unauthorized(tokens.NOT_VALID)
-        return grant
+        return await self._webhook.grant(knock)
 
 
 def _mode(auth: AuthSettings, host: str) -> Mode:

@@ -11,7 +11,7 @@ def open_client(connections: int) -> httpx.AsyncClient:
     """A client with at most so many connections. Its own time limits are off: `ask` has one for everything."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     return httpx.AsyncClient(
-        timeout=None,
+        timeout=None,  # noqa: S113
         limits=limits,
         trust_env=False,
         follow_redirects=False,

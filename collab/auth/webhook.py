@@ -16,6 +16,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -125,7 +126,10 @@ class Webhook:
         key = hashlib.sha256(body).digest()
         said = self._kept(key)
         if said is None:
+            began = self._wall()
             said = await self._ask(body)
+            if isinstance(said, Grant):  # what the application says after a revocation is its new word
+                said = replace(said, issued=began)
             self._cache[key] = (self._now() + self._keep, said)
             self._cache.move_to_end(key)
             if len(self._cache) > CACHED:

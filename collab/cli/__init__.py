@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import doctor, export, import_, maintain, quarantine, rooms, serve, token
+from . import doctor, export, import_, maintain, quarantine, revoke, rooms, serve, token
 from .app import app, main
 
-__all__ = ["app", "doctor", "export", "import_", "main", "maintain", "quarantine", "rooms", "serve", "token"]
+__all__ = ["app", "doctor", "export", "import_", "main", "maintain", "quarantine", "revoke", "rooms", "serve", "token"]

@@ -225,7 +225,8 @@ def own_url(settings: Settings) -> str:
     host, port = settings.server.host, settings.server.port
     if not port:
         raise SettingsError("a server is running, on a port that it chose itself: name it with --server ws://HOST:PORT")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    # What listens everywhere is reached here.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     scheme = "wss" if settings.server.certfile else "ws"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -54,7 +54,7 @@ def token(
         "sub": sub,
         "jti": secrets.token_urlsafe(12),
         "iat": now,
-        "exp": now + _seconds(expires),
+        "exp": now + span_seconds(expires, "--expires"),
         "rooms": dict(_rule(text, level) for text in room),
     }
     for claim, value in (
@@ -86,9 +86,10 @@ def _rule(text: str, level: str | None) -> tuple[str, str]:
     return pattern, word
 
 
-def _seconds(span: str) -> int:
+def span_seconds(span: str, option: str) -> int:
+    """What a span such as 15m means; `option` is where it was said."""
     match = re.fullmatch(r"([1-9][0-9]{0,9})([smhd])", span)
     seconds = int(match[1]) * UNITS[match[2]] if match else 0
     if not 0 < seconds <= FOREVER_SECONDS:
-        raise typer.BadParameter(f"{span!r} should be a span such as 90s, 15m, 1h or 7d", param_hint="--expires")
+        raise typer.BadParameter(f"{span!r} should be a span such as 90s, 15m, 1h or 7d", param_hint=option)
     return seconds

@@ -22,6 +22,7 @@ from ..hub import Hub
 from ..letters import Letter
 from ..log import get_logger
 from ..metrics import Metrics
+from ..revoked import LASTS_SECONDS, Entry, Revoked
 from ..seat import Seat
 from ..settings import Settings
 from ..store import Store
@@ -59,7 +60,8 @@ class App(anyio.AsyncContextManagerMixin):
         self.access: Authorizer | None = None
         if authorize is None:
             authorize = self.access = authorizer(settings.auth, host=settings.server.host)
-        self.sockets = Sockets(self.hub, authorize, self.access)
+        self.revoked = Revoked()
+        self.sockets = Sockets(self.hub, authorize, self.revoked.covers)
         self._running = False
         routes = Health(self.hub).routes
         if not settings.server.production:
@@ -81,6 +83,8 @@ class App(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with self.access or nullcontext(), self.hub:
+            self.revoked.open(self.hub.store)
+            self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
             self._running = True
             try:
                 yield self
@@ -118,6 +122,28 @@ class App(anyio.AsyncContextManagerMixin):
             await receive()  # lifespan.shutdown
             await self.drain()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def revoke(
+        self, *, subject: str | None = None, token_id: str | None = None, seconds: float = LASTS_SECONDS
+    ) -> None:
+        """End the access of a subject, or of one token, before its time: who came with it is cut off now.
+
+        Of a subject, grants that were `issued` up to now count no more, and those that do not say when they were.
+
+        Args:
+            subject: Whose grants (`Grant.subject`).
+            token_id: Which token's (`Grant.token_id`).
+            seconds: How long those could still count; so long it is remembered, over a restart too, where the store is
+                a file.
+
+        Raises:
+            TooMany: The list is full.
+        """
+        now = time.time()
+        for kind, name in (("subject", subject), ("token", token_id)):
+            if name is not None:
+                await self.revoked.add(Entry(kind, name, now, now + seconds))
+        self.sockets.look_after()
 
     async def drain(self) -> None:
         """Send everybody away, spread over some seconds, and save all that they typed.

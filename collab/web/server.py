@@ -23,6 +23,7 @@ from ..settings import Settings
 from ..store import Store
 from ..transport import insides
 from .app import App
+from .turns import take_turns
 
 log = get_logger(__name__)
 
@@ -68,6 +69,7 @@ async def _serve(settings: Settings, config: Config, store: Store | None) -> int
         loop.add_signal_handler(number, told_to_stop)
     failure: SettingsError | None = None
     async with App(settings, store=store) as app:
+        take_turns(app.hub.metrics)
 
         async def shutdown() -> None:
             await stop.wait()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import anyio
 
 from ..auth import Authorize, Grant, Knock, everyone
-from ..auth.modes import Authorizer
 from ..auth.where import Shown, find_token
 from ..connection import Connection
 from ..errors import BadRoomName, CollabError, Draining, Unauthorized
@@ -33,10 +32,12 @@ class Sockets:
         connections: Everyone who is not done yet.
     """
 
-    def __init__(self, hub: Hub, authorize: Authorize = everyone, access: Authorizer | None = None) -> None:
+    def __init__(
+        self, hub: Hub, authorize: Authorize = everyone, revoked: Callable[[Grant], bool] = lambda grant: False
+    ) -> None:
         self.hub = hub
         self.authorize = authorize
-        self.access = access
+        self._revoked = revoked
         self.connections: dict[Connection, None] = {}
         cookies = hub.settings.auth.cookie is not None
         self.admission = Admission(hub.settings, hub.metrics, cookies=cookies)
@@ -97,7 +98,7 @@ class Sockets:
             guest=admitted,
             visitor=self.admission.visitor(),
             pace=self.admission.pace(),
-            revoked=self.access.revocations.covers if self.access is not None else _never,
+            revoked=self._revoked,
         )
         # Before the next await: whoever got past the look at `draining` is waited for when the server goes.
         self.connections[connection] = None
@@ -138,15 +139,20 @@ class Sockets:
         if not self.connections:
             self._none_left.set()
 
+    def look_after(self) -> None:
+        """Look at all of them now, and not only at the next beat: something that gave access has ended."""
+        now = time.monotonic()
+        for connection in tuple(self.connections):
+            try:
+                connection.beat(now)
+            except Exception:  # one client's trouble is not everybody's
+                log.exception("access not looked at", connection=connection.number)
+
     async def gone(self) -> None:
         """Returns when the last connection has ended."""
         while self.connections:
             self._none_left = anyio.Event()
             await self._none_left.wait()
-
-
-def _never(grant: Grant) -> bool:
-    return False
 
 
 async def _refuse_upgrade(scope: Message, send: Send, error: CollabError) -> None:

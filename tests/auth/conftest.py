@@ -71,6 +71,10 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def pairs() -> dict[str, Pair]:
+    return key_pairs()
+
+
+def key_pairs() -> dict[str, Pair]:
     """A key pair for each family."""
     return {
         "RSA": Pair(rsa.generate_private_key(public_exponent=65537, key_size=2048)),

@@ -40,7 +40,7 @@ def always(*reply, **headers):
 
 async def test_what_is_asked(clock):
     async with webhook(always(200, {"level": "write"}), clock) as (ask, endpoint):
-        assert await ask.grant(KNOCK) == Grant(Level.WRITE)
+        assert await ask.grant(KNOCK) == Grant(Level.WRITE, issued=NOW)
     [(headers, body)] = endpoint.asked
     assert json.loads(body) == {
         "room": "r",
@@ -58,7 +58,7 @@ async def test_all_that_it_may_say(clock):
     full = {"level": "read", "subject": "ana", "user": {"name": "Ana"}, "expires": NOW + 5, "may_create": False}
     async with webhook(always(200, full), clock) as (ask, _):
         grant = await ask.grant(KNOCK)
-        assert grant == Grant(Level.READ, "ana", expires=NOW + 5, user={"name": "Ana"}, may_create=False)
+        assert grant == Grant(Level.READ, "ana", expires=NOW + 5, issued=NOW, user={"name": "Ana"}, may_create=False)
         clock.now += 5
         with pytest.raises(Unauthorized):
             await ask.grant(KNOCK)

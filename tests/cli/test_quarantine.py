@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
-from collab.deaths import Entry, entries, write
+from collab.deaths import Entry, entries
+from collab.notes import write
 
 ROOM = Entry("room", "minutes", "load", "the server ended 2 times while it read it from the store (SIGSEGV)", 0.0)
 UPDATE = Entry("update", "a\u202eb", "tick", "the server ended", 60.0, "ana", ("aa",), ((7, 0, 3),), "0102")

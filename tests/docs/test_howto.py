@@ -108,6 +108,30 @@ async def test_beside_routes_of_your_own(tmp_path):
         assert b"approved" in await text_of(f"{server.url}/rooms/minutes")
 
 
+async def test_in_fastapi(tmp_path):
+    """Mounted, with a function that decides: who may not is refused, and who is logged out is cut off."""
+    program(tmp_path, "fast", "FastAPI(", 1)
+    port = free_port()
+    with under_hypercorn(tmp_path, "fast:app", port) as server:
+        url = f"{server.url}/rooms/team-a/minutes"
+        assert await text_of(f"{url}?token=key%20of%20ana", HELLO) == HELLO
+        for target, code in ((f"{url}-1?token=wrong", 4401), (f"{url}-2?token=key%20of%20ben", 4403)):
+            async with websockets.connect(target) as socket:
+                await socket.send(yjs.encode(SyncStep1(b"\x00")))
+                with pytest.raises(websockets.ConnectionClosedError) as closed:
+                    while True:
+                        await asyncio.wait_for(socket.recv(), 20)
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == code
+        async with httpx.AsyncClient() as client, websockets.connect(f"{url}?token=key%20of%20ana") as socket:
+            await socket.send(yjs.encode(SyncStep1(b"\x00")))
+            await socket.recv()
+            assert (await client.post(f"{server.http_url}/logout/ana")).json() == {"gone": "ana"}
+            with pytest.raises(websockets.ConnectionClosedError) as closed:
+                while True:
+                    await asyncio.wait_for(socket.recv(), 5)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+
+
 async def test_a_room_without_the_server(tmp_path):
     program(tmp_path, "alone", "WebSocketRoute(", 1)
     port = free_port()

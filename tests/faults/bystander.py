@@ -8,18 +8,20 @@ from types import TracebackType
 
 from pycrdt import Map
 
-from tests.faults.writers import spread
-from tests.support.raw import Peer
+from tests.faults.writers import percentile, spread
+from tests.support.raw import Peer, room_target
 from tests.support.waiting import until
 
 
 class Bystander:
     """One edits every `pause` seconds, the other notes after how long it has that. Use as `async with`."""
 
-    def __init__(self, url: str, *, room: str = "bystander", pause: float = 0.01) -> None:
-        self.anna = Peer(url, room)
-        self.ben = Peer(url, room)
+    def __init__(self, url: str, *, room: str = "bystander", pause: float = 0.01, token: str | None = None) -> None:
+        target = None if token is None else f"{room_target(room)}?token={token}"
+        self.anna = Peer(url, room, target=target)
+        self.ben = Peer(url, room, target=target)
         self.latencies: list[float] = []
+        self.before: list[float] = []
         self.edits = 0
         self._pause = pause
         self._stop = False
@@ -61,10 +63,21 @@ class Bystander:
     def _story(self) -> str:
         return f"the bystander's edit {self.edits - 1}; ends: {self.anna.ended}, {self.ben.ended}; {self._task}"
 
+    async def idle(self, seconds: float = 1.0) -> None:
+        """Measure what it is like while nothing happens: the figure that all later ones stand beside."""
+        await asyncio.sleep(seconds)
+        self.before, self.latencies = self.latencies, []
+
+    @property
+    def slower(self) -> float:
+        """How many times its idle 99th percentile the later one is."""
+        return percentile(self.latencies, 0.99) / max(percentile(self.before, 0.99), 0.001)
+
     @property
     def errors(self) -> int:
         """Connections that broke."""
         return sum(peer.ended is not None for peer in (self.anna, self.ben))
 
     def __str__(self) -> str:
-        return f"bystander: {len(self.latencies)} edits, {spread(self.latencies)}, {self.errors} errors"
+        idle = f" (idle: {1000 * percentile(self.before, 0.99):.1f} ms)" if self.before else ""
+        return f"bystander: {len(self.latencies)} edits, {spread(self.latencies)}{idle}, {self.errors} errors"

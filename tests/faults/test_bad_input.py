@@ -119,6 +119,7 @@ def grown(before: Metrics, after: Metrics, name: str, **labels: str) -> float:
     return after.get(name, **labels) - before.get(name, **labels)
 
 
+@pytest.mark.case("F01", "F02", "F03")
 @pytest.mark.parametrize("group", ["F01", "F02", "F03"])
 async def test_malformed_frames(figure, group):
     """Each is answered with a reason and 4400, and counted; the log has one line for each reason, with how often it
@@ -159,6 +160,7 @@ async def test_malformed_frames(figure, group):
         assert sum(said) <= times <= sum(said) + len(said), f"{reason}: came {times} times, the log says {said}"
 
 
+@pytest.mark.case("F04")
 @pytest.mark.parametrize("size", [10_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("where", ["sync", "awareness"])
 async def test_f04_a_number_that_does_not_end(server, figure, where, size):
@@ -239,6 +241,7 @@ async def repair(peer: Peer, doc: Doc[Any]) -> None:
     await peer.until(lambda: peer.doc.get_state() == doc.get_state(), "the repair")
 
 
+@pytest.mark.case("F11")
 @pytest.mark.parametrize("kind", ["text", "map"])
 async def test_f11_a_lost_update(told, full, figure, kind):
     """An update is lost on the way. What follows is not reported saved until the gap is filled, and it is asked for."""
@@ -328,6 +331,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.case("F19")
 async def test_f19_room_names(figure):
     """Distinct names are distinct rooms, what is no name is refused, and no name reaches a path or a log as a token."""
     with Server(env=ENV) as server:

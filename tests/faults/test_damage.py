@@ -249,6 +249,7 @@ async def test_d20_a_row_that_is_no_update(told, figure):
     assert "poison rows left out" in log
 
 
+@pytest.mark.case("D21")
 @pytest.mark.parametrize("depth", [1_000, 16_000, 1_000_000])
 async def test_d21_a_row_that_ends_the_reader(told, figure, depth):
     """A deeply nested value, stored by an older version: it is left out, and nobody else notices."""

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 
 import pytest
 
@@ -83,6 +82,7 @@ FOREKNOWN = {
 }
 
 
+@pytest.mark.case("A16")
 async def test_a16_no_other_protocol(server, figure):
     """A proxy that forwards the upgrade would no longer see what is asked for."""
     answers = {name: await told(server, request) for name, request in (IN_PLAIN | FOREKNOWN).items()}
@@ -121,6 +121,7 @@ async def dawdle(server: Server, request: bytes, pause: float) -> float:
         writer.close()
 
 
+@pytest.mark.case("S13", "S14")
 async def test_s14_slow_handshakes(server, full, figure):
     """One byte a second, many at once, among them some that say nothing at all; editors connect meanwhile."""
     number = 1_000 if full else 200
@@ -148,6 +149,7 @@ async def test_s14_slow_handshakes(server, full, figure):
     assert failed == 0 and tried > 5 and bystander.errors == 0
 
 
+@pytest.mark.case("S14")
 async def test_s14_huge_headers(server, figure):
     """A head without end is answered (431) or cut when it is past the limit, whatever the client goes on sending."""
     answers = Counter[bytes]()
@@ -185,12 +187,7 @@ async def test_a_slow_tls_handshake_is_cut_too(certificate):
 # ---------------------------------------------------------------------- R01
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
+@pytest.mark.case("R01")
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
 async def test_r01_no_file_descriptor_left(figure):
     """256 descriptors and 400 clients: who is in is served, nobody spins, and when some go others come in."""
@@ -208,10 +205,10 @@ async def test_r01_no_file_descriptor_left(figure):
                 except (OSError, TimeoutError) as error:
                     refused[type(error).__name__] += 1
             knocking = [socket.create_connection((server.host, server.port)) for _ in range(20)]
-            files = len(os.listdir(f"/proc/{server.pid}/fd"))
+            files = server.files()
             assert 150 < len(crowd) < 256 and files <= 256
 
-            cpu, size, began = cpu_seconds(server.pid), len(server.logs()), time.monotonic()
+            cpu, size, began = server.cpu(), len(server.logs()), time.monotonic()
             latencies = list[float]()
             while time.monotonic() - began < 5:
                 at = time.monotonic()
@@ -220,7 +217,7 @@ async def test_r01_no_file_descriptor_left(figure):
                 latencies.append(time.monotonic() - at)
                 await asyncio.sleep(0.1)
             seconds = time.monotonic() - began
-            busy, logged = (cpu_seconds(server.pid) - cpu) / seconds, (len(server.logs()) - size) / seconds
+            busy, logged = (server.cpu() - cpu) / seconds, (len(server.logs()) - size) / seconds
 
             for one in crowd:
                 one.fin()

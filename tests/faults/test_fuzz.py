@@ -22,6 +22,7 @@ KNOWN = {"RuntimeError: Cannot apply update: block parent <N#N> must be deleted 
 """yrs breaks off, and the room is made anew: a parent that came before, and is a letter, cannot be told from a type."""
 
 
+@pytest.mark.case("F14")
 @pytest.mark.timeout(LONG + 120)
 def test_f14_nothing_that_is_let_through_kills_the_process(full, figure):
     """The long form tries new histories each time, and may fail: of 313,000 one did not come to an end, two panicked.

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from functools import partial
@@ -20,7 +19,7 @@ from collab.store import Entry
 from collab.store.sqlite import SQLiteStore
 from tests.faults.writers import spread
 from tests.support.raw import Peer, Raw, sync1, sync2, update, var, var_bytes
-from tests.support.server import REPO, Server
+from tests.support.server import Server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -107,17 +106,11 @@ async def offer(server: Server, room: str, frame: bytes, *, stay: bool = True) -
 
 def quarantine(server: Server, *arguments: str) -> list[dict]:
     """`collab quarantine ... --json`, beside the running server."""
-    command = [sys.executable, "-m", "collab", "quarantine", *arguments, "--store", server.store, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=server.folder, env=_environment())
-    return json.loads(done.stdout)
+    found: list[dict] = json.loads(server.call("quarantine", *arguments, "--json"))
+    return found
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("COLLAB_")} | {
-        "PYTHONPATH": str(REPO)
-    }
-
-
+@pytest.mark.case("O04")
 async def test_o04_a_dead_server_is_replaced(figure, full):
     """SIGSEGV, SIGKILL, SIGABRT: there again within 2 s, nothing that was committed is lost, and /metrics says so."""
     rounds = 12 if full else 3
@@ -200,6 +193,7 @@ async def test_a_signal_to_the_whole_group_is_one_stop():
         assert "Traceback" not in server.logs()
 
 
+@pytest.mark.case("F05", "F09")
 async def test_f05_f09_an_update_that_kills_is_refused_the_third_time(figure):
     """Its room lives, what others wrote in the same moment is there, and who offers it again is answered."""
     with careless() as server:
@@ -242,6 +236,7 @@ async def test_f05_f09_an_update_that_kills_is_refused_the_third_time(figure):
     )
 
 
+@pytest.mark.case("D21")
 async def test_d21_a_row_that_kills_who_reads_it(figure):
     """Stored by an older version: after two deaths its room is refused, all others are served; it can be released."""
     with careless() as server:

@@ -64,6 +64,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.case("A09")
 @pytest.mark.parametrize("what", FLOODS)
 async def test_floods_before_access_is_granted(server, full, figure, what):
     """One after the other, and 20 side by side: each socket is reset, and the memory is not held."""

@@ -55,6 +55,7 @@ def test_f04_a_number_that_does_not_end(made):
     assert min(refused_in(made) for _ in range(5)) < 1
 
 
+@pytest.mark.case("F05")
 @pytest.mark.parametrize("depth", [10_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("level", [b"\x75\x01", b"\x76\x01\x01a"])
 def test_f05_values_in_values(depth, level, figure):
@@ -97,6 +98,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.case("F10")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_f10_a_few_bytes_that_announce_much(bomb, figure):
     """A hundred times, with 32 MiB to spare."""
@@ -159,6 +161,7 @@ def test_f15_the_second_version_of_the_format(case):
         vet.parse(b64decode(case["v2"]))
 
 
+@pytest.mark.case("F12")
 def test_f12_gaps_that_never_close(figure):
     """20,000 updates of 20,000 clients that nobody knows, each after something that never comes."""
     core, ana, ben = RoomCore("room"), Somebody(), Somebody()

@@ -59,10 +59,6 @@ class Door(Server):
         """From now on it says "committed" a moment before it commits."""
         self.file.with_suffix(".lies").touch()
 
-    def rss(self) -> int:
-        """Resident bytes of the server's process."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
 
 def _serve(port: int, file: Path) -> int:
     from collab import log

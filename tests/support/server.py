@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 REPO = Path(__file__).resolve().parents[2]
@@ -297,6 +298,51 @@ class Server:
         status, body = self.get("/metrics")
         assert status == 200, f"/metrics answered {status}"
         return Metrics(body)
+
+    def call(self, *arguments: str) -> str:
+        """What another command of collab says, beside this server and about its store.
+
+        Raises:
+            AssertionError: It failed.
+        """
+        done = self.try_call(*arguments, "--store", self.store)
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def try_call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of collab in the server's folder, and tell how it ended."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        return subprocess.run(
+            [self.python, "-m", "collab", *arguments],
+            capture_output=True, text=True, cwd=self.folder, env=env | {"PYTHONPATH": str(REPO)},
+        )  # fmt: skip
+
+    # -- what it costs (Linux)
+
+    def rss(self) -> int:
+        """Resident bytes of the process."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak(self, *, anew: bool = False) -> int:
+        """The most resident bytes there ever were; `anew`: since this call, from now on."""
+        if anew:
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+    def files(self) -> int:
+        """Open file descriptors."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def clients(self) -> set[int]:
+        """The ports of all whose sockets are open in the process, whatever it thinks of them itself."""
+        found = psutil.Process(self.pid).net_connections("tcp")
+        return {one.raddr.port for one in found if one.laddr.port == self.port and one.raddr}
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     # -- inside
 

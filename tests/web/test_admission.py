@@ -141,6 +141,7 @@ def test_this_machine_as_a_trusted_proxy_is(gate):
     assert door.admit(scope("127.0.0.1", x_forwarded_for="1.1.1.1, 203.0.113.8")).address == "203.0.113.8"
 
 
+@pytest.mark.case("A12")
 def test_a12_limits_are_not_evaded_nor_poisoned(gate, figure):
     door = gate(server={"trusted_proxies": "10.0.0.1"}, connections_per_address=10)
     direct = sum(let_in(door, "203.0.113.9", 1, x_forwarded_for=f"1.1.1.{number}") for number in range(200))

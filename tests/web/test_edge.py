@@ -116,6 +116,7 @@ TRICKS = [
 ]
 
 
+@pytest.mark.case("A07")
 @pytest.mark.parametrize("cookies", [True, False])
 def test_a07_listed_pages_and_no_others(cookies, figure):
     origins = Origins(["https://app.example.com"], cookies=cookies)
