@@ -95,6 +95,7 @@ def main(argv: list[str]) -> Results:
     results = measure(plan, names)
     how: dict[str, Any] = {
         "quick": plan.quick,
+        "rate": plan.rate,
         "runs": plan.runs,
         "seconds": plan.seconds,
         "minutes": round((time.monotonic() - plan.began) / 60, 1),

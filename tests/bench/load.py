@@ -22,7 +22,7 @@ from .wire import MARK, PONG, Author, Dialect, Y, frame, var_bytes
 
 READ_BYTES = 1 << 18
 CARRY = len(MARK) + 1
-"""Bytes of one read that are looked at again with the next, so that no mark with its author is cut in two."""
+"""Bytes of one read that are looked at again with the next: one less than a mark and the two letters of its author."""
 LARGE_FRAME = 1 << 16
 GIVE_UP_SECONDS = 3.0
 """A level is given up when an edit took so long."""
@@ -152,7 +152,7 @@ class Client:
             pass
         if self.live and self._inbox:  # what came behind the handshake counts
             rest, self._inbox = bytes(self._inbox), bytearray()
-            self.others += rest.count(MARK)
+            self.others += rest.count(MARK, 0, max(0, len(rest) - 2))
             self.carry = bytearray((b"\0" * self.keep + rest)[-self.keep :])
 
     def _frame(self) -> bool:
@@ -228,9 +228,10 @@ class Client:
             return
         self.received += size
         end = keep + size
-        found = buffer.count(MARK, keep - len(MARK) + 1, end)
+        # A mark counts once its author's two letters are there, so that it is known whose it is.
+        found = buffer.count(MARK, keep - CARRY, end - 2)
         if found:
-            mine = buffer.count(self.tag, keep - len(self.tag) + 1, end) if self.tag else 0
+            mine = buffer.count(self.tag, keep - CARRY, end) if self.tag else 0
             self.own += mine
             others = found - mine
             if others > 0:
@@ -344,7 +345,7 @@ class Pump:
             self.epoll.unregister(client.fd)
 
     def sample(self, client: Client, buffer: bytearray, keep: int, end: int, weight: int) -> None:
-        at = buffer.find(MARK, keep - len(MARK) + 1, end - 8)
+        at = buffer.find(MARK, keep - CARRY, end - 8)
         for _ in range(4):
             if at < 0:
                 return

@@ -82,9 +82,6 @@ def search(
 
     Returns: the rate that was really reached, and its level; 0 and None when none passes.
     """
-    if plan.rate is not None:
-        only = attempt(plan, workload, kind, level, plan.rate)
-        return (only.reached if only else 0.0), only
     rate = plan.known.get((workload, kind.name), kind.known.get(workload, 1_000))
     best: Level | None = None
     low, high = 0.0, 0.0

@@ -142,8 +142,8 @@ def page(results: Results, machine: dict[str, Any], how: dict[str, Any]) -> str:
         "## What was to be shown\n\n"
         + (
             goals_table(results)
-            if not how["quick"]
-            else "This is the short form: sizes are smaller than the rows below say, and nothing is judged by it."
+            if not (how["quick"] or how["rate"])
+            else "A short form: sizes and rates are not those that the rows below say, and nothing is judged by it."
         ),
         "## All figures\n\nBehind a peer's figure, in brackets: ours divided by it. The column `fanout` is the load "
         "generator against a server that does nothing but pass on: what cannot be measured beyond.\n\n"
