@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,12 @@ RESULTS = REPO / "docs" / "benchmarks"
 SCRATCH = REPO / "build" / "bench"
 
 
-def measure(plan: Plan, names: list[str]) -> Results:
-    """Every workload against every server that takes part in it, one workload after the other."""
+def measure(plan: Plan, names: list[str], failed: list[str]) -> Results:
+    """Every workload against every server that takes part in it, one workload after the other.
+
+    Args:
+        failed: Takes the names of those that the benchmark itself broke down in; the others go on.
+    """
     results: Results = {}
     for name in names:
         for peer in plan.peers:
@@ -50,7 +55,12 @@ def measure(plan: Plan, names: list[str]) -> Results:
             if why := kind.missing():
                 plan.say(f"{name} {peer}: {why}")
                 continue
-            figures = WORKLOADS[name](plan, kind)
+            try:
+                figures = WORKLOADS[name](plan, kind)
+            except Exception:
+                plan.say(f"{name} {peer}: {traceback.format_exc()}")
+                failed.append(f"{name} {peer}")
+                continue
             if figures:
                 results.setdefault(name, {})[peer] = figures
     return results
@@ -92,7 +102,8 @@ def main(argv: list[str]) -> Results:
     if described["load_before"] > 0.5:
         plan.say(f"the machine is not quiet (load {described['load_before']}): take the figures with care")
     os.sched_setaffinity(0, {cores()[1]})
-    results = measure(plan, names)
+    failed: list[str] = []
+    results = measure(plan, names, failed)
     how: dict[str, Any] = {
         "quick": plan.quick,
         "rate": plan.rate,
@@ -104,4 +115,6 @@ def main(argv: list[str]) -> Results:
     report.write(results, described, how, folder)
     print(report.page(results, described, how))
     print(f"written to {folder}", file=sys.stderr)
+    if failed:
+        sys.exit(f"the benchmark itself failed in {', '.join(failed)}")
     return results
