@@ -69,7 +69,8 @@ def document(plan: Plan, kind: Kind) -> Figures:
     def point(kilobytes: int) -> Figures:
         with plan.running(kind) as server:
             if kilobytes:
-                fill(server, "grow", kilobytes * 1000)
+                with server.pump() as pump:
+                    fill(server, pump, "grow", kilobytes * 1000)
             before = server.cpu()
             entered = opened(server, "grow")
             entering = server.cpu() - before
