@@ -16,12 +16,14 @@ APT := command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q
 # Stamps: what is installed is installed again only when its lock (or our own metadata) changed.
 SERVER  := $(VENV)/.server
 DEV     := $(VENV)/.dev
+BENCH   := $(VENV)/.bench
 INTEROP := tests/interop/node_modules/.package-lock.json
+PEERS   := tests/bench/peers/node_modules/.installed
 VITE    := collab/console/node_modules/.package-lock.json
 CONSOLE := collab/console/dist/demo.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test abuse lint types bench docs lock debian node console clean
+.PHONY: help install serve test abuse lint types bench docs lock debian node peers console clean
 
 install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor
 
@@ -43,7 +45,7 @@ lint: $(DEV) ## Check style, format, the Dockerfile, and dependencies for known 
 types: $(DEV) ## Check types, strictly
 	$(BIN)/mypy --strict
 
-bench: $(DEV) ## Measure this server
+bench: $(BENCH) node peers ## Measure this server beside its peers, 35 min (ARGS="--quick", "--only W1,W2", "store")
 	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: $(DEV) ## Write the generated reference pages anew
@@ -72,6 +74,10 @@ $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@ $(SERVER)
 
+$(BENCH): requirements-bench.lock $(DEV)
+	$(PIP) install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
 # Debian's strace shows the tests what really reached the disk. Without it they skip, except where CI is set.
 debian:
 	@command -v strace >/dev/null || { $(APT) strace >/dev/null; } || { \
@@ -92,6 +98,23 @@ node:
 
 $(INTEROP): tests/interop/package-lock.json
 	cd tests/interop && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The servers to measure against, with a Node of their own. Without npm they are left out of the comparison.
+peers:
+	@if npm --version >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory $(PEERS); \
+	else \
+	  echo "Node 20 or newer with npm is missing: there will be no peers in Node to compare with" >&2; \
+	fi
+
+# better-sqlite3 is built for the Node that will run it, with the headers that came with that one.
+$(PEERS): tests/bench/peers/package-lock.json
+	cd tests/bench/peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
+	  npm rebuild node --loglevel=error && \
+	  export PATH="$$PWD/node_modules/node/bin:$$PATH" && \
+	  npm_config_nodedir="$$(dirname "$$(dirname "$$(ls node_modules/node/node_modules/*/include/node/node.h)")" | sed "s|^|$$PWD/|;s|/include$$||")" \
+	  npm rebuild better-sqlite3 --loglevel=error
 	@touch $@
 
 NODE_FOR_VITE := node -e 'const [a, b] = process.versions.node.split("."), v = 100 * a + +b; process.exit(v >= 2212 || (v >= 2019 && v < 2100) ? 0 : 1)'
@@ -120,8 +143,10 @@ lock: | $(BIN)/python
 	$(PIP) install --quiet "uv>=0.9,<1"
 	$(LOCK) -o requirements.lock
 	$(LOCK) -o requirements-dev.lock --group dev --constraint requirements.lock
+	$(subst pyproject.toml,,$(LOCK)) -o requirements-bench.lock --group bench --constraint requirements-dev.lock
 
 clean:
 	rm -rf .venv .venv-* build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/interop/node_modules \
+	  tests/bench/peers/node_modules \
 	  collab/console/dist collab/console/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,14 +14,15 @@ import resource
 import select
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .wire import MARK, PONG, Author, Dialect, Y, frame, var_bytes
 
 READ_BYTES = 1 << 18
 CARRY = len(MARK) + 1
-"""Bytes of one read that are looked at again with the next, so that no mark with its author is cut in two."""
+"""Bytes of one read that are looked at again with the next: one less than a mark and the two letters of its author."""
 LARGE_FRAME = 1 << 16
 GIVE_UP_SECONDS = 3.0
 """A level is given up when an edit took so long."""
@@ -75,6 +76,9 @@ class Client:
         self._offer = extensions
         self._inbox = bytearray()
         self._skip = 0
+        self._tail = b""
+        self._kind = ""
+        self._inflate = zlib.decompressobj(-15)
         self._need = {"step1", "step2"} | ({"ack", "granted"} if self.address else set())
         self.sock = socket.socket()
         if receive_buffer:
@@ -121,7 +125,8 @@ class Client:
     # -- in, until it is synchronised
 
     def feed(self, chunk: bytes | bytearray) -> None:
-        self.marks += chunk.count(MARK)
+        self.marks += (self._tail + chunk).count(MARK)
+        self._tail = bytes((self._tail + chunk)[1 - len(MARK) :])
         if self._skip:
             taken = min(self._skip, len(chunk))
             self._skip -= taken
@@ -147,7 +152,7 @@ class Client:
             pass
         if self.live and self._inbox:  # what came behind the handshake counts
             rest, self._inbox = bytes(self._inbox), bytearray()
-            self.others += rest.count(MARK)
+            self.others += rest.count(MARK, 0, max(0, len(rest) - 2))
             self.carry = bytearray((b"\0" * self.keep + rest)[-self.keep :])
 
     def _frame(self) -> bool:
@@ -160,7 +165,8 @@ class Client:
                 return False
             size = int.from_bytes(self._inbox[2:at], "big")
         if size > LARGE_FRAME and len(self._inbox) >= at + len(self.address) + 4:
-            self._kind = self.kind(bytes(self._inbox[at : at + len(self.address) + 4]), self._inbox[0] & 0x40)
+            head = bytes(self._inbox[at : at + len(self.address) + 4])
+            self._kind = "step2" if self._inbox[0] & 0x40 else self.kind(head)  # of the size of a document
             taken = min(len(self._inbox), at + size)
             del self._inbox[:taken]
             self._skip = at + size - taken
@@ -170,21 +176,20 @@ class Client:
         if len(self._inbox) < at + size:
             return False
         opcode, message = self._inbox[0] & 0x0F, bytes(self._inbox[at : at + size])
-        deflated = self._inbox[0] & 0x40
+        if self._inbox[0] & 0x40:
+            message = self._inflate.decompress(message + b"\0\0\xff\xff")
         del self._inbox[: at + size]
         if opcode == 8:
             raise Broken(f"{self.room}: closed with {message!r}")
         if opcode == 2:
-            self._heard(self.kind(message, deflated))
+            self._heard(self.kind(message))
         return True
 
     def _large_done(self) -> None:
         self._heard(self._kind)
 
-    def kind(self, message: bytes, deflated: int = 0) -> str:
-        """What a frame says; a compressed one that comes before we are synchronised can only be step 2 here."""
-        if deflated:
-            return "step2"
+    def kind(self, message: bytes) -> str:
+        """What a frame says."""
         if self.address:
             if not message.startswith(self.address):
                 return "other"
@@ -223,9 +228,10 @@ class Client:
             return
         self.received += size
         end = keep + size
-        found = buffer.count(MARK, keep - len(MARK) + 1, end)
+        # A mark counts once its author's two letters are there, so that it is known whose it is.
+        found = buffer.count(MARK, keep - CARRY, end - 2)
         if found:
-            mine = buffer.count(self.tag, keep - len(self.tag) + 1, end) if self.tag else 0
+            mine = buffer.count(self.tag, keep - CARRY, end) if self.tag else 0
             self.own += mine
             others = found - mine
             if others > 0:
@@ -234,7 +240,8 @@ class Client:
         if self.ack:
             acks = buffer.count(self.ack, 0, end)
             if acks:
-                pump.ack_times.append((now() - self.sent[min(self.acks, len(self.sent) - 1)], acks))
+                if self.acks < len(self.sent):  # whoever fills a document is not timed
+                    pump.ack_times.append((now() - self.sent[self.acks], acks))
                 pump.acked += acks
                 self.acks += acks
         self.carry = buffer[end - keep : end]
@@ -278,16 +285,39 @@ class Pump:
             client.close()
         self.epoll.close()
 
-    def join(self, clients: Sequence[Client], *, at_once: int = 100, within: float = 30.0) -> float:
-        """Let them all enter and synchronise; seconds until the last one was.
+    def join(
+        self, clients: Sequence[Client], *, at_once: int = 100, within: float = 30.0, together: bool = False
+    ) -> float:
+        """Let them all enter and synchronise, the first of each room before the others; seconds it took.
+
+        (pycrdt-websocket lets one of two who enter a new room at the same time wait for ever.)
 
         Args:
             at_once: How many handshakes may be under way.
             within: Seconds.
+            together: All of them in any order, into rooms that somebody is in already.
 
         Raises:
             Broken: one did not in time, or was refused.
         """
+        if together:
+            return self._join(clients, at_once, within)
+        first = {client.room: client for client in reversed(clients)}
+        return sum(
+            self._join(group, at_once, within)
+            for group in (list(first.values()), [c for c in clients if first[c.room] is not c])
+        )
+
+    def enter(self, client: Client) -> None:
+        """Begin its handshake."""
+        self.clients[client.fd] = client
+        if client.author:
+            self.by_tag[client.author.tag] = client
+        self.to_sync.add(client)
+        self.listen(client)
+        client.upgrade()
+
+    def _join(self, clients: Sequence[Client], at_once: int, within: float) -> float:
         began = now()
         coming = iter(clients)
         done = False
@@ -297,12 +327,7 @@ class Pump:
                 if client is None:
                     done = True
                     break
-                self.clients[client.fd] = client
-                if client.author:
-                    self.by_tag[client.author.tag] = client
-                self.to_sync.add(client)
-                self.listen(client)
-                client.upgrade()
+                self.enter(client)
             self.turn(0.02)
             if now() - began > within:
                 raise Broken(f"{len(self.to_sync)} of {len(clients)} clients not synchronised within {within:g} s")
@@ -321,7 +346,7 @@ class Pump:
             self.epoll.unregister(client.fd)
 
     def sample(self, client: Client, buffer: bytearray, keep: int, end: int, weight: int) -> None:
-        at = buffer.find(MARK, keep - len(MARK) + 1, end - 8)
+        at = buffer.find(MARK, keep - CARRY, end - 8)
         for _ in range(4):
             if at < 0:
                 return
@@ -412,7 +437,8 @@ class Level:
     deliveries: float = 0.0
     reached: float = 0.0
     """Edits a second that were really sent."""
-    extra: dict[str, float] = field(default_factory=dict)
+    arrived: float = 1.0
+    """Which part of what was expected."""
 
     def passes(self, limit_ms: float = 100.0) -> bool:
         """Everything arrived (and was acknowledged), soon enough, and the generator kept its own schedule."""
@@ -434,7 +460,7 @@ def percentile(weighted: Iterable[tuple[float, int]], part: float) -> float:
 def run(
     pump: Pump, typists: Sequence[Client], rate: float, seconds: float, *, warm: float = 0.5, drain: float = 3.0,
     acks: bool = False, moves: bool = False, watch: Sequence[Client] | None = None,
-    cpu: Callable[[], float] | None = None,
+    cpu: Callable[[], float] | None = None, midway: Callable[[], None] | None = None,
 ) -> Level:  # fmt: skip
     """Let the typists type, one after the other, so many edits a second, and count until everything has arrived.
 
@@ -446,6 +472,7 @@ def run(
         moves: Cursors instead of edits: then only the newest position has to arrive.
         watch: Who must receive; all clients by default.
         cpu: Seconds of CPU that the server has used until now.
+        midway: Called when half of the edits are sent.
     """
     total = int(rate * (warm + seconds))
     queue = [typists[i % len(typists)] for i in range(total)]
@@ -474,6 +501,8 @@ def run(
                 client = queue[at]
                 client.sent.append(now())
                 client.send(frames[at])
+            if midway is not None and i <= total // 2 < due:
+                midway()
             i = due
         turn(0 if (i / rate - (now() - began)) < 0.0015 else 0.001)
         if cpu and not cpu_at and time_now >= measured:
@@ -511,7 +540,7 @@ def run(
         level.ack_p50, level.ack_p99 = percentile(times, 0.5), percentile(times, 0.99)
         level.unacked = sum(max(0, len(c.sent) - sent_before[c] - c.acks + acks_before[c]) for c in typists)
     level.late_ms = sorted(late)[int(len(late) * 0.99)] * 1000 if late else 0.0
+    level.arrived = 1 - level.missing / max(level.expected, 1)
     if moves:
-        level.extra["arrived"] = 1 - level.missing / max(level.expected, 1)
-        level.missing = 0
+        level.missing = 0  # a newer one may take its place
     return level

@@ -56,10 +56,10 @@ class Plan:
         self.say(f"our server is process {pid}: {command}")
         subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL)
 
-    def repeat(self, workload: str, kind: Kind, measure: Callable[[], Figures]) -> Figures:
+    def repeat(self, workload: str, kind: Kind, measure: Callable[[], Figures], *, runs: int | None = None) -> Figures:
         """The median of each figure over the runs. A server that breaks down in one has no figures for it."""
         found: list[Figures] = []
-        for number in range(self.runs):
+        for number in range(min(runs or self.runs, self.runs)):
             try:
                 figures = measure()
             except (Broken, AssertionError, OSError) as error:
@@ -82,9 +82,6 @@ def search(
 
     Returns: the rate that was really reached, and its level; 0 and None when none passes.
     """
-    if plan.rate is not None:
-        only = attempt(plan, workload, kind, level, plan.rate)
-        return (only.reached if only else 0.0), only
     rate = plan.known.get((workload, kind.name), kind.known.get(workload, 1_000))
     best: Level | None = None
     low, high = 0.0, 0.0

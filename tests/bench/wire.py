@@ -85,29 +85,29 @@ class Author:
         pad: More characters per edit.
     """
 
-    def __init__(self, number: int, address: bytes = b"", pad: int = 0, root: bytes = b"text") -> None:
+    def __init__(self, number: int, address: bytes = b"", pad: int = 0) -> None:
         self.tag = tag(number)
         self.id = FIRST_CLIENT_ID + number
         self.edits = 0
+        self.clock = 0
         self._id = var(self.id)
         self._address = address
         self._pad = b"x" * pad
-        self._size = var(len(MARK) + 8 + pad)
-        self._length = len(MARK) + 8 + pad
-        self._root = b"\x04\x01" + var_bytes(root)
 
-    def edit(self) -> bytes:
-        """The next update."""
-        clock = self.edits * self._length
-        text = b"%b%b%06d%b" % (MARK, self.tag, self.edits, self._pad)
+    def edit(self, more: bytes = b"") -> bytes:
+        """The next update, with `more` behind its mark (ASCII)."""
+        text = b"%b%b%06d%b%b" % (MARK, self.tag, self.edits, self._pad, more)
+        clock = self.clock
         self.edits += 1
+        self.clock += len(text)
         if clock == 0:
-            return b"\x01\x01%b\x00%b%b%b\x00" % (self._id, self._root, self._size, text)
-        return b"\x01\x01%b%b\x84%b%b%b%b\x00" % (self._id, var(clock), self._id, var(clock - 1), self._size, text)
+            return b"\x01\x01%b\x00\x04\x01\x04text%b%b\x00" % (self._id, var(len(text)), text)
+        at, left = var(clock), var(clock - 1)
+        return b"\x01\x01%b%b\x84%b%b%b%b\x00" % (self._id, at, self._id, left, var(len(text)), text)
 
-    def edit_frame(self) -> bytes:
+    def edit_frame(self, more: bytes = b"") -> bytes:
         """The next update, as it goes over the socket."""
-        return frame(self._address + b"\x00\x02" + var_bytes(self.edit()))
+        return frame(self._address + b"\x00\x02" + var_bytes(self.edit(more)))
 
     def move_frame(self) -> bytes:
         """The next position of the cursor, as presence."""

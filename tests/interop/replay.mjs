@@ -2,7 +2,7 @@
  * Replays a recorded session of two people through a server, by two real y-websocket providers, one per person.
  *
  *   node replay.mjs --url ws://127.0.0.1:1234 --room replay --trace friendsforever.json.gz [--versions 3.1,2.1]
- *                   [--timeout 300] [--field text]
+ *                   [--timeout 300] [--field text] [--token TOKEN]
  *
  * The trace: {endContent, numAgents, txns: [{parents: [index], agent, patches: [[position, deleted, inserted]]}]}.
  * A transaction's positions refer to the document made by exactly its parents and their ancestors.
@@ -39,7 +39,8 @@ const { values: options } = parseArgs({
     trace: { type: 'string', default: process.env.EDITING_TRACE },
     versions: { type: 'string', default: '3.1,2.1' },
     field: { type: 'string', default: 'text' },
-    timeout: { type: 'string', default: '300' }
+    timeout: { type: 'string', default: '300' },
+    token: { type: 'string' }
   }
 })
 
@@ -93,6 +94,7 @@ class Author {
       url: options.url,
       room: options.room,
       version,
+      params: options.token ? { token: options.token } : {},
       clientID: agent + 1, // settles the order of simultaneous insertions as in the recording
       gate: (kind, _bytes, send) => kind === 'update' && this.outbox.push(send) > 0
     })

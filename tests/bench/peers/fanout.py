@@ -39,7 +39,7 @@ class Room:
                 seat.transport.underlying_transport.write(out)
 
 
-class Seat(WSListener):
+class Seat(WSListener):  # type: ignore[misc, unused-ignore]
     """One client."""
 
     def __init__(self, room: Room) -> None:
