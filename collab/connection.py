@@ -187,6 +187,10 @@ class Connection:
             self._invalid(size)
             self.refuse(TooLarge("a message", size, self._limits.message_bytes))
 
+    def ponged(self) -> None:
+        """The client is there, though it has nothing to say."""
+        self.liveness.heard(self.clock())
+
     def drained(self) -> None:
         """The socket can take more."""
         for place in tuple(self.places.values()):

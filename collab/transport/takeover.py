@@ -1,0 +1,475 @@
+"""A WebSocket over hypercorn's own TCP connection: picows reads the frames, and writes go straight to the transport.
+
+hypercorn serves the port, TLS and the request. When the app takes the WebSocket, this protocol is set on hypercorn's
+transport, and hypercorn's task for the connection ends. What stays is the transport and one object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from ..errors import BadMessage, TooLarge
+from ..log import get_logger
+from . import GOODBYE_SECONDS, Receiver, deflate, fitting_reason
+from .insides import Line
+
+log = get_logger(__name__)
+
+HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024
+"""Bytes that wait to be written when the receiver is told that it can send more, and beyond which pongs wait, too."""
+READ_BYTES = 4096
+"""picows' buffer to begin with. It grows with a frame and never shrinks: past `KEPT_BYTES` it is thrown away."""
+KEPT_BYTES = 32 * 1024
+SPARE_PARSERS = 16
+HANG_UP_SECONDS = 0.5
+"""How long a client over TLS, which knows no half-closed connections, has to read why it is cut."""
+
+NORMAL, NO_CODE, CUT = 1000, 1005, 1006
+PROTOCOL_ERROR, NOT_TEXT, TOO_BIG = 1002, 1007, 1009
+
+BINARY, TEXT, CONTINUATION = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION
+PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
+_PING = b"\x89\x00"
+_PONG, _CLOSE = 0x8A, 0x88
+_SHORT = [deflate.head(deflate.BINARY, size) for size in range(126)]
+_FOR_EVER = 1 << 80
+"""More bytes than any client sends."""
+
+_REQUEST = (
+    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+_SIZE = re.compile(rb"payload size exceeding max allowed size, (\d+) > ")
+
+
+class Parser(WSListener):
+    """Frames out of bytes, on loan to one socket for as long as that has a frame half read. An idle one has none.
+
+    picows does the whole of RFC 6455, on a transport of its own. Here it is given one that leads nowhere (`_Nowhere`),
+    and told that its handshake was; so all it does is read, unmask and check. What it would send is a close frame, when
+    the client breaks the protocol: then `failed` holds that.
+
+    Args:
+        message_bytes: The longest frame. It is refused by its head, before there is room for it.
+
+    Attributes:
+        partial: Bytes of a frame that has begun.
+        spent: Whether this one is of no more use: it grew large, or its client said goodbye, which picows remembers.
+    """
+
+    def __init__(self, message_bytes: int) -> None:
+        self.socket: TakeoverSocket | None = None
+        self.failed = b""
+        self.partial = 0
+        self.spent = False
+        self._tail = -1
+        self._protocol: Any = WSProtocol(
+            "", "", False, lambda request: self, _QUIET, True, None,
+            False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False,
+            message_bytes, [], READ_BYTES,
+        )  # fmt: skip
+        self._protocol.connection_made(_Nowhere(self))
+        self.feed(_REQUEST)
+        self.partial = 0
+
+    def feed(self, data: bytes) -> int:
+        """Read on; returns how many bytes were read, which is not all of them when it `failed`."""
+        protocol = self._protocol
+        size = len(data)
+        taken = 0
+        while True:
+            space = protocol.get_buffer(-1)
+            # picows doubles its buffer when a piece leaves little room, be it of short frames only: so it gets less.
+            room = len(space)
+            most = min((9 * room - self.partial) // 10, room - 257)
+            count = min(size - taken, most if most > 256 else room)
+            space[:count] = data if count == size else data[taken : taken + count]
+            self._tail = -1
+            protocol.buffer_updated(count)
+            self.partial = self._tail if self._tail >= 0 else self.partial + count
+            taken += count
+            if taken == size or self.failed:
+                return taken
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._tail = frame.tail_size
+        if frame.payload_size > KEPT_BYTES or frame.msg_type == CLOSE:
+            self.spent = True
+        if self.socket is not None:
+            self.socket.take_frame(frame)
+
+    def unread(self) -> int:
+        """After a frame that was too long: how many bytes of it are still to come."""
+        size = self.failed_size
+        return (14 if size > 0xFFFF else 8) + size - self.partial
+
+    @property
+    def failed_size(self) -> int:
+        """The length of a frame that was too long, which picows says in words only; 0 when that was not it."""
+        found = _SIZE.search(self.failed)
+        return int(found[1]) if found is not None else 0
+
+
+class Parsers:
+    """Those that nobody uses just now.
+
+    Args:
+        message_bytes: The largest message that is taken.
+    """
+
+    def __init__(self, message_bytes: int) -> None:
+        self.message_bytes = message_bytes
+        self._spare: list[Parser] = []
+
+    def lend(self, socket: TakeoverSocket) -> Parser:
+        """One that has nothing half read."""
+        parser = self._spare.pop() if self._spare else Parser(self.message_bytes)
+        parser.socket = socket
+        return parser
+
+    def take_back(self, parser: Parser) -> None:
+        """It has nothing half read any more."""
+        parser.socket = None
+        if not parser.spent and len(self._spare) < SPARE_PARSERS:
+            self._spare.append(parser)
+
+
+class TakeoverSocket(asyncio.Protocol):
+    """One accepted WebSocket.
+
+    Args:
+        line: What is taken over.
+        parsers: Read its frames.
+        wires: Hold what many are sent.
+        agreed: What was agreed of compression.
+        subprotocols: Not here: hypercorn has them.
+        gone: Called once, after its receiver was told of the end.
+    """
+
+    name = "takeover"
+    __slots__ = (
+        "_agreed", "_bits", "_ended", "_gone", "_kind", "_line", "_open", "_over", "_owed", "_parser", "_parsers",
+        "_parts", "_paused", "_receiver", "_sent", "_skip", "_squeezed", "_timer", "_transport", "_wires", "_write",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        parsers: Parsers,
+        wires: deflate.Wires,
+        agreed: deflate.Agreement | None = None,
+        gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._line: Line | None = line
+        self._transport = line.transport
+        self._write = line.transport.write
+        self._parsers = parsers
+        self._parser: Parser | None = None
+        self._wires = wires
+        self._agreed = agreed
+        self._bits = deflate.PLAIN if agreed is None else agreed.bits
+        self._gone = gone
+        self._receiver: Receiver
+        self._open = True
+        self._over = False  # a message was too large: nothing that follows counts
+        self._paused = False
+        self._ended = CUT
+        self._sent = 0
+        self._skip = 0
+        self._kind: WSMsgType | None = None  # of the message whose pieces are coming in
+        self._squeezed = False
+        self._parts = bytearray()
+        self._owed: bytes | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------------ how it begins
+
+    async def accept(self, subprotocol: str | None) -> None:
+        line = self._line
+        assert line is not None, "accepted twice"
+        headers = []
+        if subprotocol is not None:
+            headers.append((b"sec-websocket-protocol", subprotocol.encode()))
+        if self._agreed is not None:
+            headers.append((b"sec-websocket-extensions", self._agreed.answer))
+        answer = line.answer(headers)
+        line.take(self)
+        self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._write(answer)
+
+    async def run(self, receiver: Receiver) -> None:
+        """Nothing came in before this: there was no other task's turn since `accept`."""
+        self._receiver = receiver
+        line, self._line = self._line, None
+        if line is not None:
+            await line.log()
+
+    # ------------------------------------------------------------------ what the connection asks for
+
+    @property
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def written(self) -> int:
+        return self._sent - self._transport.get_write_buffer_size()
+
+    def send(self, frame: bytes) -> None:
+        if not self._open:
+            return
+        size = len(frame)
+        if size < 126:
+            wire = _SHORT[size] + frame
+        elif size < deflate.LEAST_BYTES:
+            wire = deflate.head(deflate.BINARY, size) + frame
+        elif size <= deflate.MOST_BYTES:
+            wire = self._wires.wire(frame, self._bits)
+        else:
+            wire = deflate.head(deflate.BINARY, size)
+            self._sent += len(wire) + size
+            self._transport.writelines((wire, frame))  # the frame itself waits for slow clients, not a copy for each
+            return
+        self._sent += len(wire)
+        self._write(wire)
+
+    def ping(self) -> bool:
+        if self._open and self._owed is None:
+            self._control(_PING)
+        return True
+
+    def pause(self) -> None:
+        if not self._paused and self._open:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._open:
+            said = code.to_bytes(2, "big") + fitting_reason(reason).encode()
+            self._say_goodbye(said)
+            self.resume()  # so that the client's goodbye is heard
+            if self._skip == _FOR_EVER:
+                self._hang_up()
+
+    def abort(self) -> None:
+        self._open = False
+        self._transport.abort()
+
+    # ------------------------------------------------------------------ what comes in (asyncio.Protocol)
+
+    def data_received(self, data: bytes) -> None:
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped if self._skip != _FOR_EVER else 0
+            data = data[skipped:]
+            if not data:
+                return
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = self._parsers.lend(self)
+        taken = parser.feed(data)
+        if parser.failed:
+            self._let_go(parser)
+            self._broken(parser)
+            if taken < len(data) and self._skip != _FOR_EVER:
+                self.data_received(data[taken:])
+        elif not parser.partial:
+            self._parser = None
+            self._parsers.take_back(parser)
+
+    def _let_go(self, parser: Parser) -> None:
+        """A parser that stopped in the middle of something is of no more use."""
+        parser.socket = self._parser = None
+
+    def _broken(self, parser: Parser) -> None:
+        """The client broke the protocol, or sent a frame that is too long: the rest of that is passed over."""
+        if self._skip == _FOR_EVER:
+            return
+        code = int.from_bytes(parser.failed[2:4], "big")
+        if code == TOO_BIG and (size := parser.failed_size):
+            self._skip = parser.unread()
+            self._too_large(size)
+        else:
+            self._fail(code)
+
+    def take_frame(self, frame: WSFrame) -> None:
+        """One frame came, checked as far as one frame can be."""
+        if self._skip:
+            return
+        kind = frame.msg_type
+        if kind == BINARY and frame.fin and self._kind is None and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
+            if not self._over:
+                self._receiver.received(frame.get_payload_as_bytes())
+        elif frame.rsv2 or frame.rsv3 or (frame.rsv1 and (self._bits == deflate.PLAIN or kind not in (BINARY, TEXT))):
+            self._fail(PROTOCOL_ERROR)
+        elif kind == PING:
+            self._pong(frame.get_payload_as_bytes())
+        elif kind == PONG:
+            self._receiver.ponged()
+        elif kind == CLOSE:
+            self._hear_goodbye(frame.get_payload_as_bytes())
+        elif (kind == CONTINUATION) == (self._kind is None):
+            self._fail(PROTOCOL_ERROR)  # the end of nothing, or a beginning in the middle of something
+        else:
+            self._take_piece(kind, frame)
+
+    def _take_piece(self, kind: WSMsgType, frame: WSFrame) -> None:
+        """A message, or a piece of one; their sum is bounded, too."""
+        if self._kind is None:
+            self._kind, self._squeezed = kind, bool(frame.rsv1)
+        if not self._over:
+            size = len(self._parts) + frame.payload_size
+            if size > self._parsers.message_bytes:
+                self._too_large(size)
+            elif not frame.fin:
+                self._parts += frame.get_payload_as_memoryview()
+        if not frame.fin:
+            return
+        whole, kind = frame.get_payload_as_bytes(), self._kind
+        if self._parts:
+            whole = bytes(self._parts) + whole
+            self._parts = bytearray()
+        self._kind = None
+        if not self._over:
+            self._take_message(whole, kind)
+
+    def _take_message(self, whole: bytes, kind: WSMsgType) -> None:
+        try:
+            if self._squeezed:
+                whole = deflate.inflate(whole, self._parsers.message_bytes)
+            message = whole.decode() if kind == TEXT else whole
+        except TooLarge as error:
+            self._too_large(error.size)
+        except (BadMessage, UnicodeDecodeError):
+            self._fail(NOT_TEXT)
+        else:
+            self._receiver.received(message)
+
+    def _too_large(self, size: int) -> None:
+        self._parts = bytearray()
+        if not self._over:
+            self._over = True
+            self._receiver.too_large(size)
+
+    # ------------------------------------------------------------------ control frames
+
+    def _control(self, wire: bytes) -> None:
+        self._sent += len(wire)
+        self._write(wire)
+
+    def _pong(self, said: bytes) -> None:
+        """Answer a ping; of a client that does not read the answers only the last one (RFC 6455, 5.5.3)."""
+        if self._open:
+            if self.buffered > LOW_WATER:
+                self._owed = said
+            else:
+                self._control(bytes((_PONG, len(said))) + said)
+
+    def _say_goodbye(self, said: bytes) -> None:
+        self._control(bytes((_CLOSE, len(said))) + said)
+        self._open = False
+        self._timer = asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self.abort)
+
+    def _hear_goodbye(self, said: bytes) -> None:
+        self._ended = int.from_bytes(said[:2], "big") if said else NO_CODE
+        self._skip = _FOR_EVER
+        if self._open:
+            self._say_goodbye(said[:2])
+        self._transport.close()  # once all is written
+
+    def _fail(self, code: int) -> None:
+        """The client broke the protocol: it is told so, and not listened to any more (RFC 6455, 7.1.7)."""
+        self._skip = _FOR_EVER
+        if self._open:
+            self.close(code, "")
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close a connection whose client's goodbye cannot be heard. Not at once: a reset would overtake ours."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._transport.close)
+
+    # ------------------------------------------------------------------ what the transport says (asyncio.Protocol)
+
+    def resume_writing(self) -> None:
+        if self._owed is not None and self._open:
+            said, self._owed = self._owed, None
+            self._control(bytes((_PONG, len(said))) + said)
+        self._receiver.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._parser is not None:
+            self._let_go(self._parser)
+        try:
+            self._receiver.closed(self._ended)
+        finally:
+            self._gone()
+
+
+class _Nowhere:
+    """Where a parser writes: it has nobody to talk to."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+
+    def write(self, wire: bytes) -> None:
+        if wire[0] == _CLOSE:
+            self._parser.failed = bytes(wire)
+
+    def get_write_buffer_size(self) -> int:
+        return 1  # so that picows does not go past us to the socket
+
+    def get_extra_info(self, name: str) -> Any:
+        return _NO_SOCKET if name == "socket" else None
+
+    def close(self) -> None:
+        """The socket knows by itself what to do."""
+
+    abort = close
+
+
+class _NoSocket:
+    def fileno(self) -> int:
+        return -1
+
+    def setsockopt(self, *option: object) -> None:
+        """Set already, by the event loop (TCP_NODELAY)."""
+
+    def getsockopt(self, *option: object) -> int:
+        return 0
+
+
+class _Quiet:
+    """picows' log: hostile clients would fill it. What goes wrong in our own code is told."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return False
+
+    def info(self, *said: object) -> None:
+        """Nothing that is not counted elsewhere."""
+
+    debug = warning = error = info
+
+    def exception(self, *said: object) -> None:
+        log.exception("frame not taken")
+
+
+_NO_SOCKET = _NoSocket()
+_QUIET = _Quiet()
