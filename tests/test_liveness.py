@@ -35,6 +35,9 @@ class Wire:
     def close(self, code: int, reason: str) -> None:
         raise AssertionError("a client that has gone hears no goodbye")
 
+    def ping(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self.aborted_at = self.now
 

@@ -60,8 +60,10 @@ class Host:
     Attributes:
         done: Calls of the app that have ended.
         gone: Sockets that have.
+        carried: What they were carried by.
         decide: Awaited before a socket is accepted.
         subprotocol: What it is accepted as.
+        left_to_hypercorn: Whether a connection that could not be taken over was to be expected.
         logged: What hypercorn logged: its access log and its error log.
     """
 
@@ -70,10 +72,12 @@ class Host:
         self.recorders: list[Recorder] = []
         self.done = 0
         self.gone = 0
+        self.carried: set[str] = set()
         self.port = free_port()
         self.scheme = "ws"
         self.decide: Callable[[], Any] | None = None
         self.subprotocol: str | None = None
+        self.left_to_hypercorn = False
         self.logged: list[str] = []
         self.stop = asyncio.Event()
 
@@ -89,6 +93,7 @@ class Host:
             await self.decide()
         recorder = Recorder()
         recorder.socket = self.carriers.carry(scope, receive, send, gone=self._gone)
+        self.carried.add(recorder.socket.name)
         await recorder.socket.accept(self.subprotocol)
         self.recorders.append(recorder)
         await recorder.socket.run(recorder)
@@ -117,7 +122,7 @@ async def hosted(host: Host, *, certificate: tuple[Path, Path] | None = None) ->
     config.errorlog = _logger(host.logged, "error")
     config.websocket_max_message_size = 10 * LIMIT
     before = _tasks()
-    serving = asyncio.create_task(serve(host, config, shutdown_trigger=host.stop.wait, mode="asgi"))  # type: ignore
+    serving = asyncio.create_task(serve(host, config, shutdown_trigger=host.stop.wait, mode="asgi"))
     await until(lambda: _sockets(host.port), "listening")
     yield host
     await until(lambda: host.gone == len(host.recorders), "all sockets have ended")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 import psutil
@@ -15,10 +16,15 @@ from collab.transport import Carrier, Receiver, fitting_reason
 from collab.transport.asgi import AsgiSocket
 from collab.transport.takeover import TakeoverSocket
 from tests.support.carried import LIMIT, Host, hosted
-from tests.support.raw import BINARY, TEXT, Raw
+from tests.support.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, Refused, encode_frame
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
@@ -32,7 +38,7 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     """Every test of this file runs over both carriers."""
     async with hosted(Host(fast=request.param == "takeover")) as host:
         yield host
-    assert {recorder.socket.name for recorder in host.recorders} == {request.param}
+    assert host.carried == {request.param} or host.carried == {"asgi"} and host.left_to_hypercorn
 
 
 def test_sockets_promise_the_same():
@@ -229,3 +235,228 @@ async def test_a_message_just_as_large_as_may_be(host):
     assert recorder.frames == [b"x" * LIMIT] and recorder.sizes == []
     client.fin()
     await until(lambda: recorder.ended, "told of the end")
+
+
+async def test_the_subprotocol_is_said(host):
+    host.subprotocol = "token.abc"
+    client, _ = await host.open(headers=[("Sec-WebSocket-Protocol", "token.abc, other")])
+    assert client.headers["sec-websocket-protocol"] == "token.abc"
+    assert client.headers["upgrade"].lower() == "websocket"
+    client.fin()
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "after a slow decision"])
+@pytest.mark.parametrize("glued", [encode_frame(b"too early"), encode_frame(b"x" * 90_000), b"\x00"])
+async def test_frames_glued_to_the_request_are_refused(host, glued, slow):
+    """Nothing may be sent before the answer; one that does must not find both a 400 and a live session."""
+    if slow:
+        host.decide = lambda: asyncio.sleep(0.2)
+    with pytest.raises((Refused, OSError)) as refused:
+        await Raw.open(host.url, "/", glue=glued)
+    if isinstance(refused.value, Refused):
+        assert refused.value.status == 400
+    await until(lambda: host.recorders, "the app was asked")
+    assert host.recorders[0].frames == []
+    host.left_to_hypercorn = True
+
+
+async def test_a_frame_that_comes_while_it_is_decided_is_refused(host):
+    deciding, decided = asyncio.Event(), asyncio.Event()
+
+    async def decide() -> None:
+        deciding.set()
+        await decided.wait()
+
+    host.decide = decide
+    reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+    writer.write(UPGRADE)
+    await deciding.wait()
+    writer.write(encode_frame(b"too early"))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    decided.set()
+    await until(lambda: host.recorders, "the app went on")
+    writer.write_eof()
+    assert await reader.read() == b"", "and nothing after that"
+    writer.close()
+    assert host.recorders[0].frames == []
+    host.left_to_hypercorn = True
+
+
+def cut_short(size: int, form: int) -> bytes:
+    """The head of a masked binary frame whose length is said in `form` (126 or 127), with four bytes after it."""
+    return bytes((0x82, 0x80 | form)) + size.to_bytes(2 if form == 126 else 8, "big") + b"keysdata"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        encode_frame(b"x", rsv=1),
+        encode_frame(b"x", rsv=2),
+        encode_frame(b"x", rsv=4),
+        encode_frame(b"x", rsv=4, opcode=PING),
+        encode_frame(b"x", mask=False),
+        encode_frame(b"x", opcode=3),
+        encode_frame(b"x", opcode=11),
+        encode_frame(b"x", opcode=PING, fin=False),
+        encode_frame(b"x" * 126, opcode=PING),
+        encode_frame(b"x", opcode=CONTINUATION),
+        encode_frame(b"x", fin=False) + encode_frame(b"y"),
+        encode_frame(b"x", fin=False) + encode_frame(b"y", opcode=TEXT),
+        encode_frame(b"\xff\xfe", opcode=TEXT),
+        encode_frame(b"\xe2\x82", opcode=TEXT),
+        encode_frame(b"\xe2", opcode=TEXT, fin=False) + encode_frame(b"x", opcode=CONTINUATION),
+        encode_frame(b"x", opcode=CLOSE),
+        encode_frame(b"\x03\xed", opcode=CLOSE),
+        encode_frame(b"\x03\xe8\xff", opcode=CLOSE),
+        cut_short(4, 126),
+        cut_short(4, 127),
+        cut_short(1 << 63, 127),
+    ],
+)
+async def test_a_client_that_breaks_the_protocol_is_closed(host, broken):
+    """That, and nothing else: nothing of it is taken in, and nobody else notices."""
+    client, recorder = await host.open()
+    other, others = await host.open()
+    await client.send_bytes(broken + encode_frame(b"after that"))
+    ended = await client.closed()
+    assert ended.code in (1002, 1007, None)
+    await client.gone()
+    client.fin()
+    await until(lambda: recorder.ended, "told of the end", within=7)
+    assert recorder.frames == [] and recorder.sizes == []
+    await other.send(b"all well")
+    await until(lambda: others.frames == [b"all well"], "the other is served")
+    other.fin()
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 32, (1 << 63) - 1])
+async def test_a_frame_is_refused_by_its_head(host, size):
+    client, recorder = await host.open()
+    await client.send_bytes(cut_short(size, 127))
+    if host.carriers.fast:
+        assert (await client.closed()).code == 4413
+        assert recorder.sizes == [size]
+    else:  # hypercorn hears of it piece by piece
+        await asyncio.sleep(0.1)
+        assert recorder.sizes == []
+    client.fin()
+
+
+async def test_what_follows_a_message_that_was_too_large(host):
+    """It is not taken, but the goodbye is heard behind it."""
+    client, recorder = await host.open()
+    big = encode_frame(b"x" * 3 * LIMIT)
+    await client.send_bytes(encode_frame(b"before") + big[: LIMIT // 2])
+    await client.send_bytes(big[LIMIT // 2 :] + encode_frame(b"after"))
+    assert (await client.closed()).code == 4413  # and its answer
+    await until(lambda: recorder.ended, "told of the end", within=2)
+    assert recorder.frames[0] == b"before" and b"after" not in recorder.frames
+    assert len(recorder.sizes) == 1
+    client.fin()
+
+
+async def test_pings_are_answered_between_the_pieces_of_a_message(host):
+    client, recorder = await host.open()
+    await client.send(b"one ", fin=False)
+    await client.send(b"are you there", opcode=PING)
+    await client.send(b"message", opcode=CONTINUATION)
+    fin, opcode, said = await client._read_frame()
+    assert (fin, opcode, said) == (True, PONG, b"are you there")
+    await until(lambda: recorder.frames == [b"one message"], "and the message is whole")
+    client.fin()
+
+
+async def test_half_closed(host):
+    """What a client was sent before it said that it has no more to say still reaches it."""
+    client, recorder = await host.open()
+    for _ in range(50):
+        recorder.socket.send(b"x" * 10_000)
+    client.eof()
+    for _ in range(50):
+        assert await client.recv() == b"x" * 10_000
+    await client.gone()
+    await until(lambda: recorder.ended, "told of the end")
+    client.fin()
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_frames_cut_anywhere(host, pieces):
+    """The network keeps no borders."""
+    client, recorder = await host.open()
+    wanted = [bytes([nth % 256]) * nth for nth in [*range(300), 5_000, 70_000, 125, 126, 127, 65_535, 65_536]]
+    sent = b"".join(map(encode_frame, wanted))
+    for at in range(0, len(sent), pieces * 1000):
+        await client.send_bytes(sent[at : at + pieces * 1000])
+        if at < 20_000:
+            await asyncio.sleep(0)
+    await until(lambda: len(recorder.frames) == len(wanted), "all received")
+    assert recorder.frames == wanted
+    client.fin()
+
+
+async def test_the_goodbye_of_a_client(host):
+    client, recorder = await host.open()
+    await client.close(4321, "bye")
+    await client.send(b"after that")
+    ended = await client.closed()
+    assert ended.code == 4321
+    await client.gone()
+    client.fin()
+    await until(lambda: recorder.ended, "told of the end")
+    assert recorder.frames == []
+
+
+async def test_what_comes_before_a_goodbye_is_heard_still_counts(host):
+    client, recorder = await host.open()
+    recorder.socket.close(1012, "come back")
+    await client.send(b"on its way")
+    assert (await client.closed()).code == 1012
+    await until(lambda: recorder.ended, "told of the end", within=2)
+    assert recorder.frames == [b"on its way"]
+    client.fin()
+
+
+async def test_a_reader_that_stops_and_goes_on_misses_nothing(host):
+    client, recorder = await host.open(receive_buffer=4096)
+    sizes = [100, 2_000, 70_000, 200_000, 126, 65_536]
+    for nth in range(60):
+        recorder.socket.send(bytes([nth]) * sizes[nth % len(sizes)])
+    await asyncio.sleep(0.1)
+    recorder.socket.ping()
+    for nth in range(60):
+        assert await client.recv() == bytes([nth]) * sizes[nth % len(sizes)]
+    client.fin()
+
+
+@pytest.mark.parametrize("how", ["goodbye", "fin", "reset", "abort", "close"])
+async def test_nothing_is_left_of_many(host, how):
+    """The fixture looks at tasks and file descriptors; here, at objects."""
+    clients = [(await host.open())[0] for _ in range(60)]
+    recorders = list(host.recorders)
+    for client, recorder in zip(clients, recorders, strict=True):
+        await client.send(b"one")
+        if how not in ("goodbye", "close"):
+            await client.send_bytes(encode_frame(b"half of it")[:3])
+        recorder.socket.send(b"two")
+        match how:
+            case "goodbye":
+                await client.close()
+            case "fin":
+                client.fin()
+            case "reset":
+                client.reset()
+            case "abort":
+                recorder.socket.abort()
+            case "close":
+                recorder.socket.close(1000, "")
+                await client.closed()
+    await until(lambda: all(recorder.ended for recorder in recorders), "all told", within=10)
+    for client in clients:
+        client.fin()
+    kinds = {type(recorder.socket) for recorder in recorders}
+    for recorder in recorders:
+        recorder.socket = None
+    await until(lambda: host.done == 60, "all calls have ended")
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert sum(type(found) in kinds for found in gc.get_objects()) == 0
