@@ -87,6 +87,14 @@ class AsgiSocket:
     async def run(self, receiver: Receiver) -> None:
         """Serve the socket until it is gone; `receiver` is told what happens."""
         stream = insides.stream(self._send)
+        if stream is not None and stream.closed:
+            # hypercorn has answered with 400, to a frame that came before it could be accepted, and would leave us
+            # waiting for an end that it tells nobody of, and the client with a connection for as long as it likes.
+            transport = insides.tcp_transport(self._send)
+            if transport is not None:
+                transport.close()
+            self._end(receiver, 1006)
+            return
         if stream is not None:
             stream.buffer = insides.BoundedBuffer(self._limit, receiver.too_large)
         code = 1006
@@ -99,12 +107,15 @@ class AsgiSocket:
                     code = await self._read(receiver)
                     self._tasks.cancel_scope.cancel()
         finally:
-            self._goodbye = self._goodbye or (code, "")
-            self._tasks = None
-            try:
-                receiver.closed(code)
-            finally:
-                self._gone()
+            self._end(receiver, code)
+
+    def _end(self, receiver: Receiver, code: int) -> None:
+        self._goodbye = self._goodbye or (code, "")
+        self._tasks = None
+        try:
+            receiver.closed(code)
+        finally:
+            self._gone()
 
     async def _read(self, receiver: Receiver) -> int:
         while True:

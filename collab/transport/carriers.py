@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from . import Carrier, deflate, insides
 from .asgi import AsgiSocket, Message, Receive, Send
-from .takeover import Parsers, TakeoverSocket
+from .frames import Parsers
+from .takeover import TakeoverSocket
 
 
 class Carriers:
