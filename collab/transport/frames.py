@@ -133,7 +133,7 @@ class _Nowhere:
         self._parser = parser
 
     def write(self, wire: bytes) -> None:
-        if wire[0] & 0x0F == CLOSE.value:
+        if wire[0] == 0x80 | CLOSE.value:
             self._parser.failed = bytes(wire)
 
     def get_write_buffer_size(self) -> int:
