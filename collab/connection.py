@@ -285,16 +285,9 @@ class Connection:
 
     def _log_refusal(self, what: str, room: str | None, code: int, error: CollabError) -> None:
         self.hub.floods.log(
-            "warning",
-            what,
-            key=(self.address, reason := str(error)),
-            connection=self.number,
-            room=room,
-            client=self.address,
-            code=code,
-            error=type(error).__name__,
-            reason=reason,
-        )
+            "warning", what, key=(self.address, reason := str(error)), connection=self.number, room=room,
+            client=self.address, code=code, error=type(error).__name__, reason=reason,
+        )  # fmt: skip
 
     def done(self) -> None:
         """Once the socket is gone and nothing runs any more, nothing is left to do."""
