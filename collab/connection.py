@@ -188,6 +188,10 @@ class Connection:
             self._invalid(size)
             self.refuse(TooLarge("a message", size, self._limits.message_bytes))
 
+    def ponged(self) -> None:
+        """The client is there, though it has nothing to say."""
+        self.liveness.heard(self.clock())
+
     def drained(self) -> None:
         """The socket can take more."""
         for place in tuple(self.places.values()):
@@ -282,16 +286,9 @@ class Connection:
 
     def _log_refusal(self, what: str, room: str | None, code: int, error: CollabError) -> None:
         self.hub.floods.log(
-            "warning",
-            what,
-            key=(self.address, reason := str(error)),
-            connection=self.number,
-            room=room,
-            client=self.address,
-            code=code,
-            error=type(error).__name__,
-            reason=reason,
-        )
+            "warning", what, key=(self.address, reason := str(error)), connection=self.number, room=room,
+            client=self.address, code=code, error=type(error).__name__, reason=reason,
+        )  # fmt: skip
 
     def done(self) -> None:
         """Once the socket is gone and nothing runs any more, nothing is left to do."""

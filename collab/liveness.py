@@ -1,7 +1,8 @@
 """Is the client still there, does it take what it is sent, and does it hear of us often enough?
 
-Connections die without a word: a cable is pulled, a laptop sleeps. Clients give up in the same way when they hear
-nothing for 30 s; the pings of the WebSocket protocol do not count for them.
+Connections die without a word: a cable is pulled, a laptop sleeps. Where the socket hears pongs, a client that says
+nothing is asked by a ping; elsewhere by something of its own protocol that it answers. Clients give up in the same way
+when they hear nothing for 30 s; the pings of the WebSocket protocol do not count for them.
 """
 
 from __future__ import annotations
@@ -95,8 +96,10 @@ class Liveness:
 
     def _talk(self, seat: Seat, silent: float, now: float) -> None:
         """Ask for a sign of life, or give one. One is enough: clients watch the socket, not the document."""
-        if silent > (self._probes + 1) * self._settings.probe_seconds:
+        asked = silent > (self._probes + 1) * self._settings.probe_seconds
+        if asked:
             self._probes += 1
+        if asked and not self._socket.ping():
             if self.pings:
                 self._ping()
             elif self._probes == 1:  # every client answers it that has presence

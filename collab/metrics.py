@@ -39,7 +39,7 @@ MESSAGE_TYPES = (
     "ping",
     "invalid",
 )
-TRANSPORTS = ("asgi",)
+TRANSPORTS = ("asgi", "takeover")
 LABELS = ("direction", "type")
 OUTCOMES = ("accepted", "refused")
 # What may be reached: fields of the `limits` section, and origins.
@@ -148,6 +148,7 @@ class Metrics:
 
         # Clients
         self.connections = gauges("connections", "transport", TRANSPORTS, "Clients connected, by what carries them.")
+        self.fast_path = gauge("fast_path", "1 when connections are taken over where they can be, else 0.")
         self.attempts = counters("connection_attempts", "outcome", OUTCOMES, "Connections that clients began.")
         self.refused = counters("refused", "code", CODES, "Clients that were refused or cut off, by close code.")
         self.errors = counters("errors", "kind", KINDS, "Errors, by their class in docs/reference/errors.md.")

@@ -55,6 +55,9 @@ class Line:
         if self.ended is None:
             self.ended = code, reason
 
+    def ping(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self.aborted = True
 

@@ -48,7 +48,7 @@ IMPURE = {
 DRIVERS = {
     "sqlite3": ["store/*"],
     "sqlite_utils": ["store/*"],
-    "picows": ["transport/takeover.py"],
+    "picows": ["transport/frames.py", "transport/takeover.py"],
     "hypercorn": ["transport/*", "web/*", "cli/serve.py"],
     "starlette": ["web/*"],
     "uvloop": ["web/server.py", "cli/serve.py", "supervisor.py"],

@@ -22,6 +22,8 @@ class Wire:
         self.aborted_at: float | None = None
         self.now = 0.0
         self.paused = False
+        self.hears_pongs = False
+        self.pings: list[float] = []
 
     def send(self, frame: bytes) -> None:
         self.sent.append((self.now, frame))
@@ -34,6 +36,11 @@ class Wire:
 
     def close(self, code: int, reason: str) -> None:
         raise AssertionError("a client that has gone hears no goodbye")
+
+    def ping(self) -> bool:
+        if self.hears_pongs:
+            self.pings.append(self.now)
+        return self.hears_pongs
 
     def abort(self) -> None:
         self.aborted_at = self.now
@@ -145,3 +152,20 @@ def test_seats_beat(client):
     client.seat.enter()
     client.live(5, says=True)
     assert client.seat._live
+
+
+def test_where_pongs_are_heard_one_that_does_not_answer_is_cut(client):
+    """It is asked by pings alone; what its own 30 s watch wants to hear comes all the same."""
+    client.socket.hears_pongs = True
+    client.live(60)
+    assert client.socket.pings == [16, 31]
+    assert client.socket.aborted_at == 43
+    assert [at for at, _ in client.socket.sent] == [21, 42]
+
+
+def test_a_pong_is_a_sign_of_life(client):
+    client.socket.hears_pongs = True
+    for _ in range(10):
+        client.live(16)
+        client.liveness.heard(client.socket.now)
+    assert len(client.socket.pings) == 10 and client.socket.aborted_at is None

@@ -43,6 +43,16 @@ class ServerSettings(Section):
         default=None, description="File with the TLS certificate chain (PEM); needs `keyfile` too."
     )
     keyfile: Path | None = Field(default=None, description="File with the TLS private key (PEM); needs `certfile` too.")
+    fast_path: bool = Field(
+        default=True,
+        description="Yes or no: take WebSockets over from hypercorn where that can be done. No puts all of them on the "
+        "slower path that every ASGI server has.",
+    )
+    compression: bool = Field(
+        default=True,
+        description="Yes or no: agree to compress messages of 1 to 128 KiB (permessage-deflate) with clients that can, "
+        "on the fast path.",
+    )
     production: bool = Field(default=False, description="Yes or no: do without what is for trying out, the page /demo.")
     debug: bool = Field(
         default=False, description="Yes or no: log at level debug, for people, unless the log section says else."

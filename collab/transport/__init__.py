@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+GOODBYE_SECONDS = 5.0
+"""How long a client has to take what was sent and to answer the close frame, before the connection is cut."""
+
 
 class Receiver(Protocol):
     """Who is told what comes in over a socket. Nothing here may raise, block or take long."""
@@ -12,10 +15,13 @@ class Receiver(Protocol):
         """One whole message came, text or binary, of at most the size that the socket lets through."""
 
     def too_large(self, size: int) -> None:
-        """A message grew past the limit (`size` bytes so far) and was thrown away."""
+        """A message grew past the limit (`size` bytes so far) and was thrown away; so is all that follows it."""
+
+    def ponged(self) -> None:
+        """The client gave the sign of life that `Socket.ping` asks for."""
 
     def drained(self) -> None:
-        """The socket wrote what it had; it can take more."""
+        """The socket wrote enough of what it had that it can take more."""
 
     def closed(self, code: int) -> None:
         """The socket is gone. Told once, last of all."""
@@ -38,8 +44,11 @@ class Socket(Protocol):
     def send(self, frame: bytes) -> None:
         """Send one binary message; ignored after `close`."""
 
+    def ping(self) -> bool:
+        """Ask the client for a sign of life that its program does not see; False where none would be heard."""
+
     def pause(self) -> None:
-        """Take no more from the network until `resume`; a message or two may still come."""
+        """Take no more from the network until `resume`; what was taken may still come."""
 
     def resume(self) -> None:
         """Go on reading."""
@@ -49,6 +58,23 @@ class Socket(Protocol):
 
     def abort(self) -> None:
         """Cut the connection without a goodbye; what was not written is lost."""
+
+
+class Carrier(Socket, Protocol):
+    """A socket, from the request for it to its end: what the edge does with it.
+
+    Attributes:
+        name: What it is counted as.
+    """
+
+    name: str
+
+    async def accept(self, subprotocol: str | None) -> None:
+        """Let the client in, in the name of one of the subprotocols that it offered, if any."""
+
+    async def run(self, receiver: Receiver) -> None:
+        """Tell `receiver` what happens. Returns once the ASGI server is not needed any more, which may be at once: the
+        end is where `closed` is told."""
 
 
 def fitting_reason(reason: str) -> str:

@@ -10,14 +10,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from . import Receiver, fitting_reason, insides
+from . import GOODBYE_SECONDS, Receiver, fitting_reason, insides
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-GOODBYE_SECONDS = 5.0
-"""How long a client has to take what was sent and to answer the close frame, before the connection is cut."""
 
 
 class AsgiSocket:
@@ -29,14 +26,20 @@ class AsgiSocket:
     Args:
         receive, send: As the ASGI server gave them.
         message_bytes: The largest message that is let through.
+        gone: Called once, after its receiver was told of the end.
     """
 
-    def __init__(self, receive: Receive, send: Send, *, message_bytes: int) -> None:
+    name = "asgi"
+
+    def __init__(
+        self, receive: Receive, send: Send, *, message_bytes: int, gone: Callable[[], None] = lambda: None
+    ) -> None:
         self.buffered = 0
         self.written = 0
         self._receive = receive
         self._send = send
         self._limit = message_bytes
+        self._gone = gone
         self._frames: deque[bytes] = deque()
         self._work = anyio.Event()
         self._reading: anyio.Event | None = None
@@ -44,11 +47,18 @@ class AsgiSocket:
         self._scope = anyio.CancelScope()
         self._tasks: TaskGroup | None = None
 
+    async def accept(self, subprotocol: str | None) -> None:
+        insides.refuse_compression(self._send)
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+
     def send(self, frame: bytes) -> None:
         if self._goodbye is None:
             self._frames.append(frame)
             self.buffered += len(frame)
             self._work.set()
+
+    def ping(self) -> bool:
+        return False  # ASGI servers keep the answers to themselves
 
     def pause(self) -> None:
         if self._reading is None:
@@ -77,6 +87,14 @@ class AsgiSocket:
     async def run(self, receiver: Receiver) -> None:
         """Serve the socket until it is gone; `receiver` is told what happens."""
         stream = insides.stream(self._send)
+        if stream is not None and stream.closed:
+            # hypercorn has answered with 400, to a frame that came before it could be accepted, and would leave us
+            # waiting for an end that it tells nobody of, and the client with a connection for as long as it likes.
+            transport = insides.tcp_transport(self._send)
+            if transport is not None:
+                transport.close()
+            self._end(receiver, 1006)
+            return
         if stream is not None:
             stream.buffer = insides.BoundedBuffer(self._limit, receiver.too_large)
         code = 1006
@@ -89,9 +107,15 @@ class AsgiSocket:
                     code = await self._read(receiver)
                     self._tasks.cancel_scope.cancel()
         finally:
-            self._goodbye = self._goodbye or (code, "")
-            self._tasks = None
+            self._end(receiver, code)
+
+    def _end(self, receiver: Receiver, code: int) -> None:
+        self._goodbye = self._goodbye or (code, "")
+        self._tasks = None
+        try:
             receiver.closed(code)
+        finally:
+            self._gone()
 
     async def _read(self, receiver: Receiver) -> int:
         while True:

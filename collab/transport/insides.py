@@ -7,15 +7,17 @@ The `send` that hypercorn 0.18 gives to an app is a method of its `WSStream`, wh
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import h11
 import hypercorn.protocol
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WebsocketBuffer, WSStream
+from wsproto.utilities import generate_accept_token
 
 
 def stream(send: Callable[..., Any]) -> WSStream | None:
@@ -32,6 +34,89 @@ def tcp_transport(send: Callable[..., Any]) -> asyncio.Transport | None:
     if not isinstance(owner, TCPServer):
         return None
     return cast(asyncio.Transport, owner.writer.transport)  # uvloop's are no subclass of asyncio's
+
+
+class Line(NamedTuple):
+    """The TCP (or TLS) connection of a WebSocket that waits to be accepted, and whom in hypercorn it belongs to."""
+
+    stream: WSStream
+    server: TCPServer
+    transport: asyncio.Transport
+    reading: asyncio.StreamReaderProtocol
+
+    def answer(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The head that accepts the WebSocket (RFC 6455, 4.2.2), with these headers and hypercorn's own."""
+        key = self.stream.handshake.key or b""
+        headers = [
+            (b"upgrade", b"WebSocket"),
+            (b"connection", b"Upgrade"),
+            (b"sec-websocket-accept", generate_accept_token(key)),
+            *headers,
+            *self.stream.config.response_headers("h11"),
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        return b"HTTP/1.1 101 \r\n" + b"".join(lines) + b"\r\n"
+
+    def take(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the transport to `protocol`, and let hypercorn's task for the connection come to its end.
+
+        It must neither write to the transport any more (it would, when the process is stopped: a response in HTTP), nor
+        close it, which its end and its writer's `__del__` do. The end of the app's call is no end without an answer
+        either, which would be logged as status 500.
+        """
+        self.stream.closed = True
+        self.server.writer._transport = _DEPARTED  # type: ignore[attr-defined]
+        self.transport.set_protocol(protocol)
+        self.reading.connection_lost(None)
+
+    async def log(self) -> None:
+        """The line that hypercorn writes to its access log, if there is one."""
+        stream = self.stream
+        status: Any = {"status": 101, "headers": []}
+        await stream.config.log.access(stream.scope, status, time.time() - stream.start_time)
+
+
+class _Departed(asyncio.Transport):
+    """In the place of a transport that belongs to somebody else now."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Not the old owner's business any more."""
+
+    def close(self) -> None:
+        """Likewise."""
+
+
+_DEPARTED = _Departed()
+
+
+def line(send: Callable[..., Any]) -> Line | None:
+    """What can be taken over, right now, behind an ASGI `send`: HTTP/1.1, unanswered, and silent since the request.
+
+    A client may not send frames before it is accepted. hypercorn answers those that do with 400; when it has not read
+    them yet, it is left to deal with them.
+    """
+    owner = stream(send)
+    http = getattr(getattr(owner, "send", None), "__self__", None)
+    server = getattr(getattr(http, "send", None), "__self__", None)
+    if owner is None or not isinstance(http, H11Protocol) or not isinstance(server, TCPServer):
+        return None
+    parser, reader, writer = http.connection, server.reader, server.writer
+    transport = cast(asyncio.Transport, writer.transport)
+    reading = transport.get_protocol()
+    unanswered = (
+        not owner.closed
+        and owner.state is ASGIWebsocketState.HANDSHAKE
+        and isinstance(parser, H11WSConnection)
+        and parser.h11_connection.our_state is h11.SEND_RESPONSE
+        and not server.send_lock.locked()
+    )
+    silent = not getattr(parser, "buffer", b"") and not reader._buffer and not reader.at_eof()  # type: ignore[attr-defined]
+    if not unanswered or not silent or transport.is_closing() or not isinstance(reading, asyncio.StreamReaderProtocol):
+        return None
+    return Line(owner, server, transport, reading)
 
 
 def refuse_compression(send: Callable[..., Any]) -> None:

@@ -85,11 +85,13 @@ class App(anyio.AsyncContextManagerMixin):
         async with self.access or nullcontext(), self.hub:
             self.revoked.open(self.hub.store)
             self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
+            await self.sockets.try_out()
             self._running = True
             try:
                 yield self
             finally:
                 self._running = False
+                await self.sockets.cut()
 
     def _hear(self, listener: Listener, room: str, text: str, seat: Seat) -> None:
         """Hand what an editor said to the application, whose trouble is not the room's."""
@@ -164,11 +166,9 @@ class App(anyio.AsyncContextManagerMixin):
             connection.close(Draining())
         with anyio.move_on_after(GOODBYE_SECONDS):
             await self.sockets.gone()
-        stalled = list(self.sockets.connections)
-        for connection in stalled:
-            connection.socket.abort()
+        stalled = await self.sockets.cut()
         await self.hub.flush()
-        log.info("drained", stalled=len(stalled), seconds=round(time.monotonic() - started, 2))
+        log.info("drained", stalled=stalled, seconds=round(time.monotonic() - started, 2))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         self.hub.metrics.count_error(error)

@@ -17,12 +17,17 @@ from ..limits import Refusals
 from ..log import get_logger
 from ..names import room_name
 from ..settings.values import parse_list
-from ..transport import insides
-from ..transport.asgi import AsgiSocket, Message, Receive, Send
+from ..transport import Carrier, trial
+from ..transport.asgi import Message, Receive, Send
+from ..transport.carriers import Carriers
 from .admission import Admission, Admitted
 from .edge import Origins
 
 log = get_logger(__name__)
+
+
+CUT_SECONDS = 0.5
+"""How long connections that were cut have to end; one that waits for a decision about its access takes longer."""
 
 
 class Sockets:
@@ -30,6 +35,7 @@ class Sockets:
 
     Attributes:
         connections: Everyone who is not done yet.
+        carriers: What they are carried by.
     """
 
     def __init__(
@@ -39,14 +45,29 @@ class Sockets:
         self.authorize = authorize
         self._revoked = revoked
         self.connections: dict[Connection, None] = {}
+        server = hub.settings.server
+        self.carriers = Carriers(
+            message_bytes=hub.settings.limits.message_bytes, fast=server.fast_path, compress=server.compression
+        )
         cookies = hub.settings.auth.cookie is not None
         self.admission = Admission(hub.settings, hub.metrics, cookies=cookies)
         self._cookies = Origins(parse_list(hub.settings.server.allowed_origins), cookies=True)
         self._none_left = anyio.Event()
         self._refusals = Refusals(3 * hub.settings.limits.hold_seconds)
 
+    async def try_out(self) -> None:
+        """Leave the fast path alone if it does not work here: hypercorn's insides may have changed."""
+        if self.carriers.fast:
+            trouble = await trial.trouble(self.carriers)
+            if trouble is None:
+                log.info("fast path works")
+            else:
+                self.carriers.fast = False
+                log.warning("fast path does not work here", reason=trouble, consequence="a slower one is used")
+        self.hub.metrics.fast_path.set(self.carriers.fast)
+
     async def serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One WebSocket, from its request to its end."""
+        """One WebSocket. Returns once its ASGI server is not needed any more, which may be long before its end."""
         await receive()  # websocket.connect
         metrics = self.hub.metrics
         try:
@@ -61,15 +82,17 @@ class Sockets:
             await _refuse_upgrade(scope, send, error)
             return
         metrics.attempts["accepted"].inc()
-        gauge = metrics.connections["asgi"]
-        gauge.inc()
-        try:
-            await self._serve(scope, receive, send, admitted)
-        finally:
+
+        def gone() -> None:
             gauge.dec()
             admitted.leave()
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send, admitted: Admitted) -> None:
+        socket = self.carriers.carry(scope, receive, send, gone=gone)
+        gauge = metrics.connections[socket.name]
+        gauge.inc()
+        await self._serve(scope, socket, admitted, gone)
+
+    async def _serve(self, scope: Message, socket: Carrier, admitted: Admitted, gone: Callable[[], None]) -> None:
         settings = self.hub.settings
         refused: CollabError | None = None
         name: str | None = None
@@ -81,7 +104,6 @@ class Sockets:
                 name = room_name(raw_path, scope.get("root_path", ""), max_bytes=settings.rooms.name_bytes)
         except (BadRoomName, Unauthorized) as error:
             refused = error
-        socket = AsgiSocket(receive, send, message_bytes=settings.limits.message_bytes)
         connection = Connection(
             self.hub,
             socket,
@@ -103,10 +125,10 @@ class Sockets:
         # Before the next await: whoever got past the look at `draining` is waited for when the server goes.
         self.connections[connection] = None
         try:
-            insides.refuse_compression(send)
-            await send({"type": "websocket.accept", "subprotocol": shown.subprotocol})
+            await socket.accept(shown.subprotocol)
         except BaseException:
             connection.closed(1006)
+            gone()
             raise
         connection.begin(refused)
         await socket.run(connection)
@@ -153,6 +175,15 @@ class Sockets:
         while self.connections:
             self._none_left = anyio.Event()
             await self._none_left.wait()
+
+    async def cut(self) -> int:
+        """End all connections that are left, which no ASGI server does for those that were taken over; how many."""
+        left = list(self.connections)
+        for connection in left:
+            connection.socket.abort()
+        with anyio.move_on_after(CUT_SECONDS):
+            await self.gone()
+        return len(left)
 
 
 async def _refuse_upgrade(scope: Message, send: Send, error: CollabError) -> None:
