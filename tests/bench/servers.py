@@ -24,6 +24,7 @@ SECRET = "only for measuring, on this machine alone"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+@functools.cache  # from before the load generator pins itself to one
 def cores() -> tuple[int, int]:
     """The server's and the load generator's; the same where there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
