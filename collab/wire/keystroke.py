@@ -1,7 +1,7 @@
-"""A short cut for what people do all day: one character, or a few, in one place; or one deletion.
+"""A short cut for what people do all day: a few characters in one place, or one deletion; and many who do so at once.
 
-`structs.walk` reads any update; nine of ten are of these two shapes, and a regular expression reads them in a third of
-the time. What it does not recognise, or would have to refuse, is left to `walk`, whose word is the only one that
+`structs.walk` reads any update; nine of ten are of this shape, and a regular expression reads them in a third of the
+time. What it does not recognise, or would have to refuse, is left to `walk`, whose word is the only one that
 counts: `read` answers None or just what `walk` would.
 """
 
@@ -10,18 +10,22 @@ from __future__ import annotations
 import re
 
 from .lib0 import read_var_uint
-from .structs import MAX_CLOCK, Extent
+from .structs import MAX_CLOCK, Extent, Range
 
 _V = rb"([\x80-\xff]{1,6}[\x01-\x7f]|[\x00-\x7f])"
 """A varUint as short as it can be, of at most 49 bits: larger client ids than that are nobody's."""
 
 _INSERTION = re.compile(
-    rb"\x01\x01" + _V + _V + rb"(?:[\x84\x44]" + _V + _V + rb"|\xc4" + _V + _V + _V + _V + rb")" + _V, re.DOTALL
+    rb"\x01" + _V + _V + rb"(?:[\x84\x44]" + _V + _V + rb"|\xc4" + _V + _V + _V + _V + rb")" + _V, re.DOTALL
 ).match
-"""One struct with a string that stands beside something (`structs`: 0x80 origin, 0x40 right origin), up to its text."""
+"""One client's one struct, with a string that stands beside something (`structs`: 0x80 origin, 0x40 right origin), up
+to its text."""
 
 _DELETION = re.compile(rb"\x01" + _V + rb"\x01" + _V + _V, re.DOTALL).fullmatch
 """The deletions, when they are one range."""
+
+_MOST_CLIENTS = 127
+"""Of more than that a tick has seldom to tell."""
 
 _known: dict[bytes, int] = {}
 """What short varUints mean. The same few client ids and clocks come again and again."""
@@ -38,41 +42,54 @@ def _number(raw: bytes) -> int:
 
 
 def read(update: bytes) -> Extent | None:
-    """What `update` covers and needs, if it is of one of the two shapes and there is nothing wrong with it."""
-    found = _INSERTION(update)
-    if found is None:
-        if update[:1] != b"\x00":
-            return None
-        deletion = _deletion(update[1:])
-        return None if deletion is None else Extent((), (deletion,), {})
-    client_id, first, beside, at, left, left_at, right, right_at, size = found.groups()
-    client, clock = _number(client_id), _number(first)
-    begin = found.end()
-    end = begin + _number(size)
-    text = update[begin:end]
-    if text.isascii():
-        after = clock + len(text)
-    else:
-        try:
-            after = clock + len(text.decode().encode("utf-16-le")) // 2
-        except UnicodeDecodeError:
-            return None
-    if end >= len(update) or after == clock or after > MAX_CLOCK:
+    """What `update` covers and needs, if it is of that shape and there is nothing wrong with it."""
+    if not update or update[0] > _MOST_CLIENTS:
         return None
-    if beside is not None:
-        needs = {_number(beside): _number(at) + 1}
-    else:
-        ref, needed = _number(left), _number(left_at) + 1
-        needs = {ref: needed}
-        other, also = _number(right), _number(right_at) + 1
-        if other != ref or also > needed:
-            needs[other] = also
-    if needs.get(client, 0) > clock:  # it refers to itself
-        return None
-    if update[end:] == b"\x00":
-        return Extent(((client, clock, after),), (), needs)
-    deletion = _deletion(update[end:])
-    return None if deletion is None else Extent(((client, clock, after),), (deletion,), needs)
+    runs: list[Range] = []
+    needs: dict[int, int] = {}
+    foreign: set[int] = set()
+    at = 1
+    for _ in range(update[0]):
+        found = _INSERTION(update, at)
+        if found is None:
+            return None
+        client_id, first, beside, beside_at, left, left_at, right, right_at, size = found.groups()
+        client, clock = _number(client_id), _number(first)
+        begin = found.end()
+        at = begin + _number(size)
+        text = update[begin:at]
+        if text.isascii():
+            after = clock + len(text)
+        else:
+            try:
+                after = clock + len(text.decode().encode("utf-16-le")) // 2
+            except UnicodeDecodeError:
+                return None
+        if at >= len(update) or after == clock or after > MAX_CLOCK:
+            return None
+        if beside is not None:
+            points = ((_number(beside), _number(beside_at)),)
+        else:
+            points = (_number(left), _number(left_at)), (_number(right), _number(right_at))  # type: ignore[assignment]
+        for ref, needed in points:
+            if ref != client:
+                foreign.add(ref)
+            elif needed >= clock:  # it refers to itself
+                return None
+            if needed >= needs.get(ref, 0):
+                needs[ref] = needed + 1
+        runs.append((client, clock, after))
+    entwined = False
+    if len(runs) > 1:
+        clients = {run[0] for run in runs}
+        if len(clients) < len(runs):
+            return None
+        entwined = not foreign.isdisjoint(clients)
+    deletes = update[at:]
+    if deletes == b"\x00":
+        return Extent(tuple(runs), (), needs, entwined) if runs else None
+    deletion = _deletion(deletes)
+    return None if deletion is None else Extent(tuple(runs), (deletion,), needs, entwined)
 
 
 def _deletion(deletes: bytes) -> tuple[int, int, int] | None:

@@ -28,10 +28,8 @@ def parse(update: bytes) -> Extent:
     Raises:
         BadUpdate: It is not a well-formed update of the first version.
     """
-    if (extent := keystroke.read(update)) is not None:
-        return extent
     try:
-        extent = walk(update)
+        extent = keystroke.read(update) or walk(update)
     except (IndexError, BadMessage) as error:
         if isinstance(error, BadUpdate):
             raise

@@ -62,11 +62,20 @@ def test_it_knows_what_people_do_all_day():
     assert [agrees(update) for update in made] == [True] * 6
 
 
+def test_it_knows_many_who_type_at_once():
+    one, two = typed(6, "a")[2:-1], typed(300, "b😀", beside=(5, 7), info=0xC4)[2:-1]
+    for runs, tail in ((b"\x02\x01" + one + b"\x01" + two, b"\x00"), (b"\x01\x01" + two, b"\x01\x05\x01\x03\x02")):
+        assert agrees(runs + tail)
+    assert keystroke.read(b"\x02\x01" + one + b"\x01" + one + b"\x00") is None  # yrs reads on where Yjs begins anew
+    assert keystroke.read(b"\x02\x01" + one + b"\x00") is None
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_damaged_updates(seed):
     """Mostly nonsense, sometimes something else that makes sense."""
     dice, known = random.Random(seed), 0
     updates = Editors(seed).updates + [typed(dice.choice((1, 300, 2**31)), "ab😀"), b"\x00\x01\x05\x01\x03\x02"]
+    updates.append(b"\x02\x01" + typed(6, "ab")[2:-1] + b"\x01" + typed(300, "c", beside=(5, 7))[2:])
     for update in updates * 10:
         known += agrees(damaged(dice, update))
     assert known
