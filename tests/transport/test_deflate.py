@@ -121,7 +121,12 @@ def test_exactly_as_large_as_may_be():
 def test_compressed_once_for_all(monkeypatch):
     squeezed: list[bytes] = []
     squeeze = deflate.squeeze
-    monkeypatch.setattr(deflate, "squeeze", lambda frame, bits: squeezed.append(frame) or squeeze(frame, bits))
+
+    def counted(frame: bytes, bits: int) -> bytes:
+        squeezed.append(frame)
+        return squeeze(frame, bits)
+
+    monkeypatch.setattr(deflate, "squeeze", counted)
     wires = deflate.Wires()
     frames = [bytes([nth]) * 2000 for nth in range(deflate.KEPT)]
     first = [wires.wire(frame, 15) for frame in frames]
