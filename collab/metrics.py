@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from .errors import CollabError
+from .errors import CollabError, TooLarge, TooMany
 
 MESSAGE_TYPES = (
     "sync_step1",
@@ -63,6 +63,13 @@ LIMITS = (
     "rooms_created_per_user",
     "unauthenticated",
 )
+# What is said to be too large or too many, where nobody else counts it.
+_LIMIT_OF = {
+    "a message": "message_bytes",
+    "an awareness state": "awareness_bytes",
+    "clients in this room": "connections_per_room",
+    "the document": "document_bytes",
+}
 UNEXPECTED = "Unexpected"
 
 
@@ -210,7 +217,9 @@ class Metrics:
         GCCollector(registry=registry)
 
     def count_error(self, error: BaseException) -> None:
-        """One more error of the nearest class that has a name here."""
+        """One more error of the nearest class that has a name here, and of the limit that it is about."""
+        if isinstance(error, TooLarge | TooMany) and (limit := _LIMIT_OF.get(error.what)) is not None:
+            self.limited[limit].inc()
         self.errors[
             next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in self.errors), UNEXPECTED)
         ].inc()

@@ -180,6 +180,7 @@ class Seat:
 
     def _take_in(self, message: Message, now: float) -> None:
         receipt = self._receipt(message, now)
+        surplus = self.core.presence.surplus
         if isinstance(message, Echo):
             message = Update(vet.EMPTY)
         try:
@@ -202,6 +203,8 @@ class Seat:
             self._live = True
         if answer is not None:
             self.say(answer)
+        if isinstance(message, Awareness) and (surplus := self.core.presence.surplus - surplus):
+            self._metrics.limited["awareness_ids_per_connection"].inc(surplus)
 
     def _receipt(self, message: Message, now: float) -> Receipt | None:
         """A receipt for `message`, if it is one that the client waits to hear of."""
@@ -299,8 +302,7 @@ class Seat:
 
     @property
     def _ready(self) -> bool:
-        owed = self._backlog or self._unanswered
-        return self._live and not owed and self._outlet.buffered <= HIGH_WATER
+        return self._live and self._unanswered is None and not self._backlog and self._outlet.buffered <= HIGH_WATER
 
     @property
     def behind(self) -> bool:
