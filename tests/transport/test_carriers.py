@@ -30,9 +30,10 @@ class Wrapping(Host):
 
 
 @pytest.mark.parametrize(
-    ("host", "carrier"), [(Host(fast=True), "takeover"), (Host(fast=False), "asgi"), (Wrapping(fast=True), "asgi")]
+    ("kind", "fast", "carrier"), [(Host, True, "takeover"), (Host, False, "asgi"), (Wrapping, True, "asgi")]
 )
-async def test_who_is_taken_over(host, carrier):
+async def test_who_is_taken_over(kind, fast, carrier):
+    host = kind(fast=fast)
     async with hosted(host), websockets.connect(host.url) as client:
         await until(lambda: host.recorders, "the app has it")
         host.recorders[0].socket.send(b"hello")
