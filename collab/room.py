@@ -79,6 +79,7 @@ class RoomCore:
         self._inbox: list[Incoming] = []
         self._moved: dict[int, None] = {}
         self._settled: list[Receipt] = []
+        self._once_told: list[Callable[[], object]] = []
         self.replica = Replica(Doc() if doc is None else doc, nesting, self._rouse)
 
     @property
@@ -247,6 +248,16 @@ class RoomCore:
             settled, self._settled = self._settled, []
             for receipt in settled:
                 receipt.settled()
+        if self._once_told:
+            calls, self._once_told = self._once_told, []
+            for call in calls:
+                call()
+
+    def once_told(self, call: Callable[[], object]) -> bool:
+        """Call `call` when what was received has been told to all; False when there is nothing to wait for."""
+        if self._inbox:
+            self._once_told.append(call)
+        return bool(self._inbox)
 
     def _made(
         self, changes: list[Change], merged: list[bytes], before: Mapping[int, int], ids: tuple[int, ...], wall: float

@@ -167,6 +167,10 @@ class Seat:
             self._claims = vet.parse_state_vector(message.state_vector)
             if self._claims:  # whoever has nothing has not sent anything that could be counted anew
                 self._receipts.restart()
+        if isinstance(message, SyncStep1) and self._receipts is not None and self.core.once_told(self.drained):
+            # What came in the same turn, of this client too, belongs into the answer, and is not in the document yet.
+            self._unanswered = message
+            return
         if self._outlet.buffered > HIGH_WATER:
             # Asking again and again without reading must not pile up answers: it gets one, when it can take it.
             if isinstance(message, SyncStep1):

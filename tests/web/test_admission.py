@@ -201,7 +201,7 @@ def test_every_limit_here_is_a_metric_and_honest_clients_have_room(gate):
     pace = door.pace()
     assert pace.take(16 * 2**20, door.clock()) == 0, "one whole message always fits"
     fields = set(type(Settings().limits).model_fields)
-    assert set(LIMITS) - fields == {"origin", "unauthenticated"}
+    assert set(LIMITS) - fields == {"origin", "processor", "unauthenticated"}
 
 
 def test_ten_megabytes_made_offline_cost_no_wait(gate):

@@ -111,6 +111,7 @@ def test_the_rest_is_left_to_the_long_way(made):
 
 def test_what_it_remembers_is_bounded(monkeypatch):
     monkeypatch.setattr(keystroke, "_MOST_KNOWN", 10)
+    monkeypatch.setattr(keystroke, "_known", {})
     for client in range(1000, 1100):
         assert agrees(typed(client, "a"))
     assert len(keystroke._known) <= 10
