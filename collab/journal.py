@@ -34,9 +34,6 @@ log = get_logger(__name__)
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 * 2**20
 """What one commit takes at most: more waits for the next, so that nobody's answer waits for everybody's data."""
-COMMIT_SECONDS = 0.004
-"""How soon a commit may follow the one before. The first waits for nothing; in a busy server more edits share each, and
-their two threads take the interpreter from each other less often."""
 HUNG_SECONDS = 10.0
 """A commit that takes longer counts as one that failed, as long as it lasts."""
 
@@ -209,7 +206,6 @@ class GroupCommit:
         self._up = True
         self._failures = 0
         self._began: float | None = None
-        self._next_at = 0.0
 
     @property
     def store_up(self) -> bool:
@@ -236,9 +232,6 @@ class GroupCommit:
                 with move_on_after(self.settings.retry_max_seconds if self._aside else None):
                     await self._work.wait()
                 continue
-            if (ahead := self._next_at - time.monotonic()) > 0:
-                await sleep(ahead)
-            self._next_at = time.monotonic() + COMMIT_SECONDS
             self._aboard = self._gather()
             try:
                 await self._commit(self._aboard)

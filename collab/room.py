@@ -164,11 +164,7 @@ class RoomCore:
         return self.replica.state_vector()
 
     def difference(self, state_vector: bytes) -> bytes:
-        """One update with all that a document with `state_vector` lacks, and all deletions.
-
-        Raises:
-            Panic: yrs could not make it.
-        """
+        """One update with all that a document with `state_vector` lacks, and all deletions; raises `Panic`."""
         return self.replica.difference(state_vector)
 
     def requeue(self, updates: list[Incoming]) -> None:
@@ -248,10 +244,8 @@ class RoomCore:
             settled, self._settled = self._settled, []
             for receipt in settled:
                 receipt.settled()
-        if self._once_told:
-            calls, self._once_told = self._once_told, []
-            for call in calls:
-                call()
+        while self._once_told:
+            self._once_told.pop(0)()
 
     def once_told(self, call: Callable[[], object]) -> bool:
         """Call `call` when what was received has been told to all; False when there is nothing to wait for."""

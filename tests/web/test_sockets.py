@@ -35,21 +35,23 @@ async def test_the_first_subprotocol_offered_is_spoken(server):
 OFFER = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
 
 
-async def test_compression_is_agreed_to_on_the_fast_path(server):
-    async with await Raw.open(server.url, headers=OFFER) as client:
-        agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-        assert client.headers["sec-websocket-extensions"] == agreed
-        await client.expect("sync1")
-        assert server.metrics().get("collab_connections", transport="takeover") == 1
-    assert server.metrics().get("collab_fast_path") == 1
+FAST = {"COLLAB_SERVER__FAST_PATH": "yes"}
 
 
-@pytest.mark.parametrize(
-    ("setting", "carrier"), [("COLLAB_SERVER__FAST_PATH", "asgi"), ("COLLAB_SERVER__COMPRESSION", "takeover")]
-)
-async def test_compression_is_not_agreed_to(setting, carrier):
+async def test_compression_is_agreed_to_on_the_fast_path():
+    with Server(env=FAST) as server:
+        async with await Raw.open(server.url, headers=OFFER) as client:
+            agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            assert client.headers["sec-websocket-extensions"] == agreed
+            await client.expect("sync1")
+            assert server.metrics().get("collab_connections", transport="takeover") == 1
+        assert server.metrics().get("collab_fast_path") == 1
+
+
+@pytest.mark.parametrize(("env", "carrier"), [({}, "asgi"), (FAST | {"COLLAB_SERVER__COMPRESSION": "no"}, "takeover")])
+async def test_compression_is_not_agreed_to(env, carrier):
     """On the path that every ASGI server has, a small message could inflate to more than the server has."""
-    with Server(env={setting: "no"}) as server:
+    with Server(env=env) as server:
         await _refuses_compression(server, carrier)
         server.terminate()
         assert (await server.exited(10)).code == 0 and server.complaints() == []
