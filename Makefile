@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+# Tests at once. More than there are processors: most of them wait most of the time.
+JOBS   ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -31,7 +33,7 @@ serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
 	@exec $(BIN)/collab serve $(ARGS)
 
 test: $(DEV) debian node console ## Install what the tests need and run them all (ARGS="--full": the long forms too)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 abuse: $(DEV) ## Show what becomes of each kind of abuse, with figures (ARGS=--full: the long form, a half hour)
 	$(BIN)/python -m pytest --abuse -q $(ARGS)

@@ -9,9 +9,10 @@ import pytest
 import sniffio
 
 from tests.support import cases
+from tests.support.alone import pytest_runtest_protocol
 from tests.support.figures import figure, of_case, pytest_terminal_summary
 
-__all__ = ["figure", "pytest_terminal_summary"]
+__all__ = ["figure", "pytest_runtest_protocol", "pytest_terminal_summary"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

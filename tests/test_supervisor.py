@@ -97,6 +97,7 @@ def test_who_was_told_to_stop_is_not_started_again(number):
         assert supervised.end() == (128 + number, "")
 
 
+@pytest.mark.alone
 def test_a_stop_during_the_pause():
     with Supervised(DIE) as supervised:
         while "restart_seconds=1.6" not in supervised.line():

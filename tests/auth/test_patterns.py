@@ -101,6 +101,7 @@ def test_a_rule_can_take_away():
     assert patterns.most_specific({"a": 1}, "b") is None
 
 
+@pytest.mark.alone
 def test_long_names_take_no_longer_than_they_are():
     pattern, room = "/".join(["*"] * 5_000 + ["x"]), "/".join(["a"] * 5_001)
     began = time.perf_counter()

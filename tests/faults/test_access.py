@@ -159,6 +159,7 @@ async def test_a_reader_over_hocuspocus_is_told_that_nothing_is_saved(server):
         assert heard[2:] == [speak.encode(Saved(False)), speak.encode(Saved(True))]
 
 
+@pytest.mark.alone
 @pytest.mark.case("A03")
 async def test_access_ends_with_the_token(server, figure):
     """In that moment, whatever it is doing; Hocuspocus is asked for a new one first, and may stay with it."""

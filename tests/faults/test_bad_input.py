@@ -160,6 +160,7 @@ async def test_malformed_frames(figure, group):
         assert sum(said) <= times <= sum(said) + len(said), f"{reason}: came {times} times, the log says {said}"
 
 
+@pytest.mark.alone
 @pytest.mark.case("F04")
 @pytest.mark.parametrize("size", [10_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("where", ["sync", "awareness"])

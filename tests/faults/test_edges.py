@@ -187,6 +187,7 @@ async def test_a_slow_tls_handshake_is_cut_too(certificate):
 # ---------------------------------------------------------------------- R01
 
 
+@pytest.mark.alone
 @pytest.mark.case("R01")
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
 async def test_r01_no_file_descriptor_left(figure):

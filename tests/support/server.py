@@ -14,8 +14,10 @@ import asyncio
 import atexit
 import contextlib
 import http.client
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -47,10 +49,23 @@ def _reap() -> None:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that was free a moment ago.
+
+    Not one of those that the system gives out (from 32768 on): another test's client could have it a moment later.
+    Tests that run in processes side by side look in places of their own.
+    """
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+    for _ in range(PORTS):
+        port = FIRST_PORT + mine * PORTS + next(_ports) % PORTS
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
+
+
+FIRST_PORT, PORTS = 10_000, 4_000
+_ports = itertools.count(random.randrange(PORTS))
 
 
 @dataclass(frozen=True)

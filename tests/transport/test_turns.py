@@ -94,6 +94,7 @@ async def test_what_was_read_counts_though_the_client_is_gone(host):
         assert recorder.frames == [b"%04d" % number for number in range(5000)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("opcode", [PING, PONG, 0x2], ids=["pings", "pongs", "empty pieces"])
 async def test_frames_that_say_nothing_are_read_slowly(host, opcode):
     """Others have their turn meanwhile."""

@@ -24,6 +24,7 @@ def spin(seconds: float) -> None:
         pass
 
 
+@pytest.mark.alone
 async def test_only_work_is_counted():
     async def call() -> None:
         spin(0.01)
@@ -82,6 +83,7 @@ def reading(handle: Any, parts: int) -> tuple[Patient, Transport]:
     return one, transport
 
 
+@pytest.mark.alone
 async def test_the_others_have_their_turn_and_who_goes_on_is_cut_off(monkeypatch):
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(Patient, "metrics", Metrics())

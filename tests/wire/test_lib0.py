@@ -118,6 +118,7 @@ def test_the_longest_number_has_ten_bytes():
         read_var_uint(b"\xff" * 10 + b"\x01", 0)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("tail", [b"", b"\x00", b"\x01"])
 def test_a_varint_bomb_is_refused_at_once(read, tail):

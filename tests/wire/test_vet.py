@@ -403,6 +403,7 @@ def test_many_values_beside_each_other_are_not_deep():
     ],
     ids=["varint", "arrays", "arrays, less", "maps", "zero length"],
 )
+@pytest.mark.alone
 def test_known_attacks_are_refused_quickly(vector):
     """docs: the three vectors that kill or poison a process which hands them to yrs (F04, F05, F07)."""
     started = time.perf_counter()
@@ -411,6 +412,7 @@ def test_known_attacks_are_refused_quickly(vector):
     assert time.perf_counter() - started < 0.1
 
 
+@pytest.mark.alone
 def test_no_update_makes_a_split_slow():
     """4,000 clients, each waiting for the next: whoever goes over them again and again takes 10 s for 40 KB."""
     count = 4_000
