@@ -199,9 +199,10 @@ async def test_rooms_made_by_entering_them(full, figure):
         "COLLAB_LIMITS__HOLD_SECONDS": "0.1",
     }
     with Server(env=env) as server:
-        may, may_not = token({"**": "write"}), token({"**": "write"}, sub="ben", create=False)
+        may = token({"**": "write"}, 600)
+        may_not = token({"**": "write"}, 600, sub="ben", create=False)
         ends = Counter[object]()
-        async with Bystander(server.url, token=token({"bystander": "write"}, sub="eve")) as bystander:
+        async with Bystander(server.url, token=token({"bystander": "write"}, 600, sub="eve")) as bystander:
             await bystander.idle()
             before = server.rss()
             for number in range(names):

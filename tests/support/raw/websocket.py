@@ -184,17 +184,30 @@ class Raw:
     # -- in
 
     async def _fill(self) -> None:
-        chunk = await self._loop.sock_recv(self.sock, 1 << 16)
+        chunk = await self.read_bytes(1 << 16)
         if not chunk:
             raise ConnectionResetError("the server closed the connection")
-        self.received_bytes += len(chunk)
         self._buffer += chunk
 
     async def read_bytes(self, most: int) -> bytes:
         """Up to `most` bytes of the TCP stream, undecoded (for readers that are slow on purpose)."""
-        chunk = await self._loop.sock_recv(self.sock, most)
-        self.received_bytes += len(chunk)
-        return chunk
+        while True:
+            try:
+                chunk = self.sock.recv(most)
+            except BlockingIOError:
+                await self._readable()
+            else:
+                self.received_bytes += len(chunk)
+                return chunk
+
+    async def _readable(self) -> None:
+        """Not `sock_recv`: when that is cancelled just as something came, what came is lost."""
+        ready, number = self._loop.create_future(), self.sock.fileno()
+        self._loop.add_reader(number, lambda: None if ready.done() else ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(number)
 
     async def _read_frame(self) -> tuple[bool, int, bytes]:
         while (need := self._needed()) > len(self._buffer):
