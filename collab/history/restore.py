@@ -132,7 +132,7 @@ class _Change:
                 chain = []
                 self._kept.append((item.client, item.start, item.end))
                 if item.kind == TYPE:
-                    types.append((item.id, None))
+                    types.append(_Place(item.id, None))
             elif wanted and item.kind not in (GC, DELETED):
                 chain.append(item)
             if not chain and item.id in self._there:

@@ -60,7 +60,7 @@ async def state_at(
         start: A state from before.
         rows: What came after that, in order; those that `start` covers are passed over.
         seq: The last row to take.
-        time: A moment; rows from after it are not taken. A clock that was set back shows in none.
+        time: A moment; the first row from after it, and all that follow, are not taken.
 
     Raises:
         DamagedRoom: What is stored does not add up to a document.

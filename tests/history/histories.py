@@ -171,6 +171,12 @@ def seen(doc: Doc[Any]) -> dict[str, Any]:
     }
 
 
+def held(doc: Doc[Any]) -> dict[str, Any]:
+    """All that two documents must agree on that have heard the same."""
+    found = everything(doc)
+    return {"clocks": found["clocks"], "deleted": found["deleted"], **seen(doc)}
+
+
 def joined(parts: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """What a text says; where the library keeps two pieces with the same formatting is no difference."""
     found: list[tuple[Any, Any]] = []
