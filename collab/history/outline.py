@@ -9,6 +9,7 @@ its roots, and none is needed here.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..errors import TooDeep
@@ -44,7 +45,7 @@ def outline(state: Layer) -> dict[str, Outline]:
 
 def alike(one: Layer, other: Layer) -> bool:
     """Whether everything that can be seen is the same in two states, however deep it is."""
-    return _read(one) == _read(other)
+    return same(_read(one), _read(other))
 
 
 def _read(state: Layer) -> tuple[list[str], list[Outline]]:
@@ -127,10 +128,15 @@ class _Types:
         return {"value": single(item)}
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two things are the same JSON. In Python `1 == True`."""
+    return one is other or (one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True))
+
+
 def append(content: list[dict[str, Any]], part: dict[str, Any]) -> None:
     """Put `part` at the end of `content`; neighbouring texts with the same formatting are one."""
     last = content[-1] if content else None
-    if last is not None and "text" in last and "text" in part and last.get("marks") == part.get("marks"):
+    if last is not None and "text" in last and "text" in part and same(last.get("marks"), part.get("marks")):
         last["text"] += part["text"]
     else:
         content.append(part)
