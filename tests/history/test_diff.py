@@ -51,11 +51,11 @@ def test_text_comes_as_words():
     text = doc.get("text", type=Text)
     text.insert(0, "The quick brown fox. It jumps over the lazy dog. The end.")
     before = doc.get_update()
-    del text[29:33]
-    text.insert(29, "under")
+    del text[30:34]
+    text.insert(30, "under")
     text.format(0, 3, {"bold": True})
     found = diff(before, doc.get_update())
-    assert found["text"] == {"text": [{"keep": 29}, {"delete": "over"}, {"insert": "under"}, {"keep": 24}]}
+    assert found["text"] == {"text": [{"keep": 30}, {"delete": "over"}, {"insert": "under"}, {"keep": 23}]}
     assert found["nodes"]["text"]["content"][0] == {"keep": 3, "marks": {"bold": True}}
 
 
