@@ -11,7 +11,6 @@ from ..wire.structs import ANY, DELETED, GC, STRING, TYPE
 from .contents import FORMAT, Reader, shared_type, single
 from .credits import Credits, author_of
 from .items import Item, Items, Layer, Parent
-from .ranges import Ranges
 from .timeline import State
 
 
@@ -72,14 +71,14 @@ def attribution(start: State, rows: Sequence[Row], now: State) -> Attribution:
     Raises:
         BadMessage: A state is no well-formed update.
     """
-    return _Walk(Credits(start, rows), Layer.of(now.whole)).result()
+    return _Walk(Credits(start, rows, now.poison), Layer.of(now.whole)).result()
 
 
 class _Walk:
     def __init__(self, credits: Credits, now: Layer) -> None:
         self._credits = credits
         self._items: Items = credits.items(now)
-        self._lives = Ranges(now.extent.structs).minus(Ranges(now.dead()))
+        self._lives = now.lives()
         self._reader = Reader()
         self._runs: list[Run] = []
         self._deleted: list[Deleted] = []

@@ -6,11 +6,9 @@ step 2) is not its author, and no more has it deleted what others had.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from ..errors import BadMessage
 from ..store import Kind, Row
-from ..wire import vet
 from ..wire.structs import Point, Range
 from .items import Items, Layer
 from .ranges import Owned, Ranges
@@ -23,14 +21,15 @@ class Credits:
     Args:
         start: A stored state. What it holds was written before, nobody knows by whom.
         rows: The log after it.
+        poison: The numbers of rows that no room takes (`State.poison`).
 
     Attributes:
-        layers: The updates of those rows that can be read, `start` first.
+        layers: The updates of those rows, `start` first.
         written: The row (by its place in `rows`) that brought each part; `BEFORE` for what stands in `start`.
         deleted: The row that deleted each part; `BEFORE` for what was deleted in `start`.
     """
 
-    def __init__(self, start: State, rows: Sequence[Row]) -> None:
+    def __init__(self, start: State, rows: Sequence[Row], poison: Collection[int] = ()) -> None:
         self._rows = rows
         first = Layer.of(start.whole)
         self.layers = [first]
@@ -39,11 +38,7 @@ class Credits:
         self._claim(self.written, first.extent.structs, BEFORE)
         self._claim(self.deleted, first.dead(), BEFORE)
         for place, row in enumerate(rows):
-            if row.seq <= start.covers or row.seq in start.poison:
-                continue
-            try:
-                vet.parse(row.update)
-            except BadMessage:  # a row that no room reads either
+            if row.seq <= start.covers or row.seq in poison:
                 continue
             layer = Layer.of(row.update)
             self.layers.append(layer)

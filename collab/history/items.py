@@ -11,9 +11,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..errors import BadUpdate
+from ..errors import BadMessage, BadUpdate
 from ..wire.lib0 import read_var_string, read_var_uint
 from ..wire.structs import DELETED, GC, KEY, ORIGIN, RIGHT_ORIGIN, SKIP, Extent, Point, Range, Struct, walk
+from .ranges import Ranges
 
 Parent = str | Point
 """What a part stands in: a root, by its name, or a shared type, by its id."""
@@ -28,10 +29,19 @@ class Layer(NamedTuple):
 
     @classmethod
     def of(cls, update: bytes) -> Layer:
-        """Raises `BadMessage` or `IndexError` unless it is well-formed."""
+        """Raises `BadUpdate` unless it is well-formed."""
         blocks: list[tuple[int, list[Struct]]] = []
-        extent = walk(update, blocks)
+        try:
+            extent = walk(update, blocks)
+        except (IndexError, BadMessage) as error:
+            if isinstance(error, BadUpdate):
+                raise
+            raise BadUpdate(f"not a Yjs update ({error})") from None
         return cls(update, blocks, extent)
+
+    def lives(self) -> Ranges:
+        """What it has and has not deleted."""
+        return Ranges(self.extent.structs).minus(Ranges(self.dead()))
 
     def dead(self) -> Iterator[Range]:
         """What is deleted in it."""
@@ -346,8 +356,3 @@ def _cut(parts: list[_Part], client: int, cuts: list[int] | None) -> list[Item]:
                 start = cuts[nth]
         items.append(Item(client, start, end, struct, update))
     return items
-
-
-def layers_of(updates: Iterable[bytes]) -> list[Layer]:
-    """Every update, read."""
-    return [Layer.of(update) for update in updates]

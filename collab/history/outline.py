@@ -10,10 +10,11 @@ its roots, and none is needed here.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import TooDeep
-from ..wire.structs import ANY, DELETED, GC, STRING, TYPE
+from ..wire.structs import ANY, STRING, TYPE
 from .contents import EMBED, FORMAT, Reader, embedded, formatting, shared_type, single
 from .items import Item, Items, Layer, Parent
 from .ranges import Ranges
@@ -31,96 +32,110 @@ def outline(state: Layer) -> dict[str, Outline]:
     Raises:
         TooDeep: Types nest deeper than `MAX_DEPTH`.
     """
-    names, types = _read(state)
-    depths = [0] * len(types)
-    for nth, found in enumerate(types):
-        for part in [*found.get("content", ()), *found.get("keys", {}).values()]:
-            if "node" in part:
-                depths[part["node"]] = depths[nth] + 1
-                part["node"] = types[part["node"]]
-    if max(depths, default=0) > MAX_DEPTH:
-        raise TooDeep("its values", MAX_DEPTH)
-    return {name: types[nth] for nth, name in enumerate(names) if types[nth]}
-
-
-def alike(one: Layer, other: Layer) -> bool:
-    """Whether everything that can be seen is the same in two states, however deep it is."""
-    return same(_read(one), _read(other))
-
-
-def _read(state: Layer) -> tuple[list[str], list[Outline]]:
-    """The names of the roots that hold something, and all types; a type within another stands there by its number.
-
-    The roots come first, in the order of their names, and every type before those that stand in it.
-    """
-    reader = _Types(Items([state]), Ranges(state.dead()))
-    return reader.names, reader.types
-
-
-class _Types:
-    def __init__(self, items: Items, dead: Ranges) -> None:
-        self._items = items
-        self._dead = dead
-        self._reader = Reader()
-        self._ids: list[Parent] = []
-        self.names = [name for name in items.roots if self._holds(name)]
-        self.types: list[Outline] = []
-        for name in self.names:
-            self._add(name, {})
-        nth = 0
-        while nth < len(self.types):
-            self._fill(self._ids[nth], self.types[nth])
-            nth += 1
-
-    def _holds(self, name: str) -> bool:
-        """Formatting alone cannot be seen."""
-        return any(self._lives(item) and item.kind != FORMAT for item in self._items.sequence(name)) or any(
-            self._lives(item) for _, item in self._items.values(name)
-        )
-
-    def _lives(self, item: Item) -> bool:
-        return item.kind not in (GC, DELETED) and item.id not in self._dead
-
-    def _add(self, parent: Parent, found: Outline) -> int:
-        self._ids.append(parent)
-        self.types.append(found)
-        return len(self.types) - 1
-
-    def _fill(self, parent: Parent, found: Outline) -> None:
-        keys = {key: self._value(item) for key, item in self._items.values(parent) if self._lives(item)}
+    view = _View(Items([state]), state.lives())
+    roots: dict[str, Outline] = {name: {} for name in view.roots}
+    waiting: list[tuple[Parent, Outline, int]] = [(name, root, 0) for name, root in roots.items()]
+    while waiting:
+        parent, found, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise TooDeep("its values", MAX_DEPTH)
+        nodes: list[Item] = []
+        keys, content = view.read(parent, nodes)
         if keys:
             found["keys"] = keys
+        if content:
+            found["content"] = content
+        parts = [part for part in [*keys.values(), *content] if "node" in part]
+        waiting += [(node.id, part["node"], depth + 1) for node, part in zip(nodes, parts, strict=True)]
+    return roots
+
+
+def alike(items: Items, one: Ranges, other: Ranges) -> bool:
+    """Whether everything that can be seen is the same, however deep it is, if `one` or if `other` lives of `items`."""
+    views = (_View(items, one), _View(items, other))
+    if views[0].roots != views[1].roots:
+        return False
+    waiting: list[tuple[Parent, Parent]] = [(name, name) for name in views[0].roots]
+    while waiting:
+        mine, theirs = waiting.pop()
+        living = views[0].living(mine)
+        if mine == theirs and living == views[1].living(theirs):  # not a word of it has to be read
+            waiting += [(item.id, item.id) for item in living if item.kind == TYPE]
+            continue
+        nodes: tuple[list[Item], list[Item]] = ([], [])
+        if not same(views[0].read(mine, nodes[0]), views[1].read(theirs, nodes[1])):
+            return False
+        waiting += [(left.id, right.id) for left, right in zip(*nodes, strict=True)]
+    return True
+
+
+class _View:
+    """What lives of a document."""
+
+    def __init__(self, items: Items, lives: Ranges) -> None:
+        self._items = items
+        self._lives = lives
+        self._reader = Reader()
+
+    @property
+    def roots(self) -> list[str]:
+        """Those that hold something. Formatting alone cannot be seen."""
+        return [name for name in self._items.roots if any(item.kind != FORMAT for item in self._each(name))]
+
+    def living(self, parent: Parent) -> list[Item]:
+        """The values of the keys of `parent`, and what stands in it."""
+        return list(self._each(parent))
+
+    def _each(self, parent: Parent) -> Iterator[Item]:
+        for _, last in self._items.values(parent):
+            item: Item | None = last
+            while item is not None and item.id not in self._lives:
+                item = item.left
+            if item is not None:
+                yield item
+        for part in self._items.sequence(parent):
+            if part.id in self._lives:
+                yield part
+
+    def read(self, parent: Parent, nodes: list[Item]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The values of the keys of `parent`, and what stands in it; types, which join `nodes`, without what they hold."""
+        keys: dict[str, Any] = {}
         content: list[dict[str, Any]] = []
         marks: dict[str, Any] = {}
-        for item in self._items.sequence(parent):
-            if not self._lives(item):
-                continue
-            if item.kind == FORMAT:
+        pieces: list[str] = []
+
+        def close() -> None:
+            if pieces:
+                append(content, {"text": "".join(pieces), "marks": marks} if marks else {"text": "".join(pieces)})
+                pieces.clear()
+
+        for item in self._each(parent):
+            kind = item.kind
+            if item.key is not None:
+                keys[item.key] = self._single(item, nodes)
+            elif kind == STRING:
+                pieces.append(self._reader.text(item))
+            elif kind == FORMAT:
+                close()
                 key, value = formatting(item)
                 marks = {name: one for name, one in marks.items() if name != key}
                 if value is not None:
                     marks[key] = value
-                continue
-            for part in self._parts(item):
-                if marks and "value" not in part:
-                    part["marks"] = marks
-                append(content, part)
-        if content:
-            found["content"] = content
+            else:
+                close()
+                if kind == ANY:
+                    content += [{"value": value} for value in self._reader.values(item)]
+                else:
+                    part = {"embed": embedded(item)} if kind == EMBED else self._single(item, nodes)
+                    content.append({**part, "marks": marks} if marks and "value" not in part else part)
+        close()
+        return keys, content
 
-    def _parts(self, item: Item) -> list[dict[str, Any]]:
-        if item.kind == STRING:
-            return [{"text": self._reader.text(item)}]
-        if item.kind == ANY:
-            return [{"value": value} for value in self._reader.values(item)]
-        if item.kind == EMBED:
-            return [{"embed": embedded(item)}]
-        return [self._value(item)]
-
-    def _value(self, item: Item) -> dict[str, Any]:
+    def _single(self, item: Item, nodes: list[Item]) -> dict[str, Any]:
         if item.kind == TYPE:
             kind, name = shared_type(item)
-            return {"node": self._add(item.id, {"type": kind} if name is None else {"type": kind, "name": name})}
+            nodes.append(item)
+            return {"node": {"type": kind} if name is None else {"type": kind, "name": name}}
         if item.kind == ANY:
             return {"value": self._reader.values(item)[0]}
         if item.kind == STRING:

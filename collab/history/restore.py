@@ -34,23 +34,13 @@ def restore(current: bytes, target: bytes) -> bytes:
     Raises:
         BadUpdate: One of them is no whole state.
     """
-    now, then = _layer(current), _layer(target)
-    if alike(now, then):
-        return vet.EMPTY
+    now, then = Layer.of(current), Layer.of(target)
     # The earlier state comes first: it has as text what the later one may have as halves of a character.
     items = Items([then, now])
-    wanted = Ranges(_lives(then))
+    wanted = then.lives()
+    if alike(items, now.lives(), wanted):
+        return vet.EMPTY
     return changed(items, now, lambda item: item.id in wanted, current, target)
-
-
-def _layer(state: bytes) -> Layer:
-    vet.parse(state)
-    return Layer.of(state)
-
-
-def _lives(layer: Layer) -> Ranges:
-    """What a state has and has not deleted."""
-    return Ranges(layer.extent.structs).minus(Ranges(layer.dead()))
 
 
 def changed(items: Items, now: Layer, wanted: Callable[[Item], bool], *seeds: bytes) -> bytes:
@@ -87,7 +77,7 @@ class _Change:
 
     def __init__(self, items: Items, now: Layer, wanted: Callable[[Item], bool]) -> None:
         self._items = items
-        self._lives = _lives(now)
+        self._lives = now.lives()
         self._there = Ranges(now.extent.structs).minus(Ranges(now.collected()))
         self._wanted = wanted
         self._reader = Reader()

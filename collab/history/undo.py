@@ -14,7 +14,6 @@ from ..store import Row
 from ..wire.structs import DELETED, GC
 from .credits import Credits, author_of
 from .items import Item, Layer
-from .ranges import Ranges
 from .restore import changed
 from .timeline import State
 
@@ -42,11 +41,11 @@ def undo(start: State, rows: Sequence[Row], now: State, chosen: Callable[[Row], 
     Raises:
         BadMessage: A state is no well-formed update.
     """
-    credits = Credits(start, rows)
+    credits = Credits(start, rows, now.poison)
     places = {place for place, row in enumerate(rows) if chosen(row)}
     allowed = {None, *places}
     layer = Layer.of(now.whole)
-    lives = Ranges(layer.extent.structs).minus(Ranges(layer.dead()))
+    lives = layer.lives()
 
     def is_ours(item: Item) -> bool:
         return credits.written.of(item.id) in places

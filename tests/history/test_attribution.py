@@ -170,5 +170,5 @@ def test_a_row_that_cannot_be_read_is_passed_over():
     doc: Doc[Any] = Doc()
     doc.get("text", type=Text).insert(0, "text")
     rows = [row(1, "ben", b"no update"), row(2, "ana", doc.get_update())]
-    found = attribution(EMPTY, rows, State(doc.get_update(), 2))
+    found = attribution(EMPTY, rows, State(doc.get_update(), 2, poison=(1,)))
     assert [(run.shown, run.author) for run in found.runs] == [("text", "ana")]

@@ -34,13 +34,11 @@ def test_every_clock_and_every_deletion_has_its_row():
             assert ender is None or ender.seq > half and ender.author in PEOPLE
 
 
-def test_a_row_that_cannot_be_read_or_is_poison_has_no_part_in_it():
+def test_a_row_that_no_room_takes_has_no_part_in_it():
     crowd = Crowd(1)
-    rows = [
-        Row(1, b"\xff", 1.0, "ana", Kind.RAW),
-        *(Row(nth, row.update, 1.0, "ben", Kind.RAW) for nth, row in enumerate(crowd.rows, 2)),
-    ]
-    credits = Credits(State(None, 0, poison=(len(rows),)), rows)
+    rows = [Row(nth, row.update, 1.0, "ben", Kind.RAW) for nth, row in enumerate(crowd.rows, 2)]
+    rows = [Row(1, b"no update", 1.0, "ana", Kind.RAW), *rows]
+    credits = Credits(State(None, 0), rows, poison=(1, len(rows)))
     assert len(credits.layers) == len(rows) - 1
     places = {owner for _, owner in credits.written}
     assert 0 not in places and len(rows) - 1 not in places
