@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..store import Row
 from ..wire.structs import ANY, DELETED, GC, STRING, TYPE
@@ -80,8 +80,8 @@ class _Walk:
         self._items: Items = credits.items(now)
         self._lives = now.lives()
         self._reader = Reader()
-        self._runs: list[Run] = []
-        self._deleted: list[Deleted] = []
+        self._runs: list[_Growing] = []
+        self._deleted: list[_Growing] = []
         self._root = ""
         self._at = 0
 
@@ -98,7 +98,8 @@ class _Walk:
                         break
                 else:
                     waiting.pop()
-        return Attribution(tuple(self._runs), tuple(self._deleted))
+        deleted = (Deleted(one.run(), one.by, one.ended) for one in self._deleted)
+        return Attribution(tuple(one.run() for one in self._runs), tuple(deleted))
 
     def _inside(self, parent: Parent) -> Iterator[tuple[Item, str | None]]:
         for key, last in self._items.values(parent):
@@ -122,14 +123,19 @@ class _Walk:
         kind, shown = self._shown(item)
         if key is not None:
             kind, shown = "key", f"{key}: {shown}"
-        run = Run(self._root, kind, shown, self._at, author_of(row), time, time)
         if lives:
+            self._add(self._runs, _Growing(self._root, kind, [shown], self._at, author_of(row), time, time))
             self._at += len(shown) if kind == "text" else 0
-            self._runs[-1:] = _joined(self._runs[-1:], run)
         else:
-            gone = Deleted(run, author_of(ended), None if ended is None else ended.time)
-            self._deleted[-1:] = _joined_deleted(self._deleted[-1:], gone)
+            gone = _Growing(self._root, kind, [shown], self._at, author_of(row), time, time)
+            gone.by, gone.ended = author_of(ended), None if ended is None else ended.time
+            self._add(self._deleted, gone)
         return ended
+
+    def _add(self, runs: list[_Growing], part: _Growing) -> None:
+        last = runs[-1] if runs else None
+        if last is None or (runs is self._deleted and last.at != part.at) or not last.takes(part):
+            runs.append(part)
 
     def _shown(self, item: Item) -> tuple[str, str]:
         if item.kind == STRING:
@@ -142,20 +148,39 @@ class _Walk:
         return "embed", json.dumps(single(item), ensure_ascii=False)
 
 
-def _joined(last: list[Run], run: Run) -> list[Run]:
-    """A text that goes on under the same author is one run."""
-    if last and (last[0].root, last[0].kind, last[0].author) == (run.root, "text", run.author) and run.kind == "text":
-        if last[0].at + len(last[0].shown) == run.at or last[0].at == run.at:
-            times = [time for time in (last[0].first, last[0].last, run.first) if time is not None]
-            earliest = None if last[0].first is None or run.first is None else min(times)
-            return [replace(last[0], shown=last[0].shown + run.shown, first=earliest, last=max(times, default=None))]
-    return [*last, run]
+@dataclass(slots=True)
+class _Growing:
+    """A run to which parts are added."""
+
+    root: str
+    kind: str
+    pieces: list[str]
+    at: int
+    author: str | None
+    first: float | None
+    last: float | None
+    by: str | None = None
+    ended: float | None = None
+
+    def takes(self, other: _Growing) -> bool:
+        """Whether `other`, which follows, belongs to the same run, and has joined it."""
+        if not self.kind == other.kind == "text":
+            return False
+        if (self.root, self.author, self.by) != (other.root, other.author, other.by):
+            return False
+        self.pieces += other.pieces
+        if self.first is not None and other.first is not None:
+            self.first = min(self.first, other.first)
+        else:
+            self.first = None
+        self.last = _latest(self.last, other.last)
+        self.ended = _latest(self.ended, other.ended)
+        return True
+
+    def run(self) -> Run:
+        """It is complete."""
+        return Run(self.root, self.kind, "".join(self.pieces), self.at, self.author, self.first, self.last)
 
 
-def _joined_deleted(last: list[Deleted], gone: Deleted) -> list[Deleted]:
-    if last and last[0].by == gone.by and last[0].run.at == gone.run.at:
-        runs = _joined([last[0].run], gone.run)
-        if len(runs) == 1:
-            times = [time for time in (last[0].time, gone.time) if time is not None]
-            return [Deleted(runs[0], gone.by, max(times, default=None))]
-    return [*last, gone]
+def _latest(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else max(one, other)

@@ -98,7 +98,7 @@ class _View:
                 yield part
 
     def read(self, parent: Parent, nodes: list[Item]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The values of the keys of `parent`, and what stands in it; types, which join `nodes`, without what they hold."""
+        """The values of the keys of `parent`, and what stands in it. Types join `nodes`, and are empty here."""
         keys: dict[str, Any] = {}
         content: list[dict[str, Any]] = []
         marks: dict[str, Any] = {}
