@@ -10,7 +10,7 @@ its roots, and none is needed here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import TooDeep
@@ -32,7 +32,7 @@ def outline(state: Layer) -> dict[str, Outline]:
     Raises:
         TooDeep: Types nest deeper than `MAX_DEPTH`.
     """
-    view = _View(Items([state]), state.lives())
+    view = View(Items([state]), _in(state.lives()))
     roots: dict[str, Outline] = {name: {} for name in view.roots}
     waiting: list[tuple[Parent, Outline, int]] = [(name, root, 0) for name, root in roots.items()]
     while waiting:
@@ -52,7 +52,7 @@ def outline(state: Layer) -> dict[str, Outline]:
 
 def alike(items: Items, one: Ranges, other: Ranges) -> bool:
     """Whether everything that can be seen is the same, however deep it is, if `one` or if `other` lives of `items`."""
-    views = (_View(items, one), _View(items, other))
+    views = (View(items, _in(one)), View(items, _in(other)))
     if views[0].roots != views[1].roots:
         return False
     waiting: list[tuple[Parent, Parent]] = [(name, name) for name in views[0].roots]
@@ -69,10 +69,19 @@ def alike(items: Items, one: Ranges, other: Ranges) -> bool:
     return True
 
 
-class _View:
-    """What lives of a document."""
+def _in(ranges: Ranges) -> Callable[[Item], bool]:
+    return lambda item: item.id in ranges
 
-    def __init__(self, items: Items, lives: Ranges) -> None:
+
+class View:
+    """What can be seen of a document.
+
+    Args:
+        items: All there is.
+        lives: Whether a part can be seen, if what it stands in can.
+    """
+
+    def __init__(self, items: Items, lives: Callable[[Item], bool]) -> None:
         self._items = items
         self._lives = lives
         self._reader = Reader()
@@ -89,12 +98,12 @@ class _View:
     def _each(self, parent: Parent) -> Iterator[Item]:
         for _, last in self._items.values(parent):
             item: Item | None = last
-            while item is not None and item.id not in self._lives:
+            while item is not None and not self._lives(item):
                 item = item.left
             if item is not None:
                 yield item
         for part in self._items.sequence(parent):
-            if part.id in self._lives:
+            if self._lives(part):
                 yield part
 
     def read(self, parent: Parent, nodes: list[Item]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -22,6 +22,7 @@ from .contents import Reader, raw, text_of
 from .items import Item, Items, Layer, Parent
 from .outline import alike
 from .ranges import Ranges
+from .reuse import Reuse
 
 
 def restore(current: bytes, target: bytes) -> bytes:
@@ -66,10 +67,17 @@ def _client(known: set[int], seeds: tuple[bytes, ...]) -> int:
 
 
 class _Place(NamedTuple):
-    """A shared type that is gone through: `parent`, and the clock of its copy; None when it is not copied but kept."""
+    """A shared type that is gone through.
+
+    Args:
+        parent: Its id, or the name of a root.
+        copy: The clock of its copy; None when it is not copied but kept.
+        whole: Whether all that lives in it is kept, as it looks like what is wanted.
+    """
 
     parent: Parent
-    copy: int | None
+    copy: int | None = None
+    whole: bool = False
 
 
 class _Change:
@@ -80,6 +88,7 @@ class _Change:
         self._lives = now.lives()
         self._there = Ranges(now.extent.structs).minus(Ranges(now.collected()))
         self._wanted = wanted
+        self._reuse = Reuse(items, lambda item: item.id in self._lives, wanted)
         self._reader = Reader()
         self._kept: list[tuple[int, int, int]] = []
         self._structs: list[bytes] = []
@@ -89,7 +98,7 @@ class _Change:
     def update(self, client: int) -> bytes:
         """The update; what it inserts is `client`'s."""
         self._client = client
-        waiting = [_Place(name, None) for name in self._items.roots]
+        waiting = [_Place(name) for name in self._items.roots]
         while waiting:
             place = waiting.pop()
             waiting += self._sequence(place)
@@ -113,22 +122,50 @@ class _Change:
     def _sequence(self, place: _Place) -> list[_Place]:
         """What stands one behind the other in `place`. Returns the types in it."""
         types: list[_Place] = []
-        chain: list[Item] = []
-        left: Point | None = None
+        region: list[Item] = []  # what comes or goes, between two that are kept
+        left: Item | None = None
         for item in self._items.sequence(place.parent):
-            wanted = self._wanted(item)
-            if wanted and place.copy is None and item.id in self._lives and not self._is_halved(item):
-                self._copies(chain, left, place, types)
-                chain = []
-                self._kept.append((item.client, item.start, item.end))
-                if item.kind == TYPE:
-                    types.append(_Place(item.id, None))
-            elif wanted and item.kind not in (GC, DELETED):
-                chain.append(item)
-            if not chain and item.id in self._there:
-                left = (item.client, item.end - 1)
-        self._copies(chain, left, place, types)
+            lives = item.id in self._lives
+            wanted = lives if place.whole else self._wanted(item)
+            if wanted and lives and place.copy is None and (place.whole or not self._is_halved(item)):
+                self._fill(region, left, place, types)
+                region = []
+                self._keep(item, place.whole, types)
+                left = item
+            elif (wanted or lives) and item.kind not in (GC, DELETED):
+                region.append(item)
+            elif not region and item.id in self._there:
+                left = item
+        self._fill(region, left, place, types)
         return types
+
+    def _keep(self, item: Item, whole: bool, types: list[_Place]) -> None:
+        self._kept.append((item.client, item.start, item.end))
+        if item.kind == TYPE:
+            types.append(_Place(item.id, whole=whole))
+
+    def _fill(self, region: list[Item], left: Item | None, place: _Place, types: list[_Place]) -> None:
+        """Put what is wanted of `region` behind `left`, as copies. What is there already, under other ids, is kept."""
+        coming = [item for item in region if self._wanted(item)]
+        going = [] if place.copy is not None else [item for item in region if not self._wanted(item)]
+        if not coming:
+            return
+        blocks = self._reuse.aligned(going, coming) if going else []
+        if not any(block.same for block in blocks):
+            for item in region:
+                if item is coming[0]:
+                    break
+                left = item if item.id in self._there else left
+            self._copies(coming, left, place, types)
+            return
+        for same, old, new in blocks:
+            if not same:
+                self._copies([item for group in new for item in group.items], left, place, types)
+                continue
+            for group in old:
+                for item in group.items:
+                    self._keep(item, True, types)
+                    left = item
 
     def _is_halved(self, item: Item) -> bool:
         """Whether a part that lives begins or ends within a character, which the library cannot hold in halves."""
@@ -137,10 +174,15 @@ class _Change:
         units = self._reader.units(item)
         return 0xDC <= units[1] < 0xE0 or 0xD8 <= units[-1] < 0xDC
 
-    def _copies(self, chain: list[Item], left: Point | None, place: _Place, types: list[_Place]) -> None:
+    def _copies(self, chain: list[Item], left: Item | None, place: _Place, types: list[_Place]) -> None:
         """Put copies of `chain`, one behind the other, behind `left`. The types among them join `types`."""
-        right = None if place.copy is not None or not chain else self._first_there(chain[0])
-        before = None if place.copy is not None else left
+        right, before = None, None
+        if place.copy is None:
+            first = left.right if left is not None else next(self._items.sequence(place.parent), None)
+            while first is not None and first.id not in self._there:
+                first = first.right
+            right = None if first is None else first.id
+            before = None if left is None else (left.client, left.end - 1)
         nth = 0
         while nth < len(chain):
             item = chain[nth]
@@ -152,11 +194,6 @@ class _Change:
                 types.append(_Place(item.id, self._clock))
             before = self._write(place, None, before, right, chain[nth:to])
             nth = to
-
-    def _first_there(self, item: Item | None) -> Point | None:
-        while item is not None and item.id not in self._there:
-            item = item.right
-        return None if item is None else item.id
 
     def _content(self, items: list[Item]) -> tuple[bytes, int]:
         first = items[0]
@@ -173,14 +210,14 @@ class _Change:
         types: list[_Place] = []
         for key, last in self._items.values(place.parent):
             item: Item | None = last
-            while item is not None and not self._wanted(item):
+            while item is not None and not (item.id in self._lives if place.whole else self._wanted(item)):
                 item = item.left
             if item is None:
                 continue
             if place.copy is None and item.id in self._lives:
-                self._kept.append((item.client, item.start, item.end))
-                if item.kind == TYPE:
-                    types.append(_Place(item.id, None))
+                self._keep(item, place.whole, types)
+            elif place.copy is None and last.id in self._lives and self._reuse.is_same(last, item):
+                self._keep(last, True, types)
             elif item.kind not in (GC, DELETED):
                 before: Item | None = last if place.copy is None else None
                 while before is not None and before.id not in self._there:

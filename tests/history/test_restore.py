@@ -179,6 +179,48 @@ def test_what_is_the_same_is_not_touched():
     assert sum(end - start for _, start, end in extent.deletes) == len(" brave new")
 
 
+def test_what_an_earlier_restore_copied_is_not_copied_again():
+    live: Doc[Any] = Doc()
+    for nth in range(50):
+        fragment(live).append(paragraph(f"paragraph {nth} with some words"))
+    live.get("map", type=Map)["key"] = Map({"in": "a long value" * 9})
+    snapshot, shown = live.get_update(), str(live.get("default", type=XmlFragment))
+    del fragment(live)[0:50]
+    live.get("map", type=Map)["key"] = 1
+    first = restore(live.get_update(), snapshot)
+    live.apply_update(first)
+    fragment(live)[7].children[0].insert(0, "changed ")
+    fragment(live).insert(20, paragraph("new"))
+    live.get("map", type=Map)["other"] = 1
+    here = applied([live.get_update()])
+    fragment(here)[30].children[0].insert(0, "I type: ")
+    again = restore(live.get_update(), snapshot)
+    assert len(again) < len(first) / 10
+    live.apply_update(again)
+    assert str(live.get("default", type=XmlFragment)) == shown
+    assert live.get("map", type=Map).to_py() == {"key": {"in": "a long value" * 9}}
+    exchange(live, here)
+    assert str(here.get("default", type=XmlFragment)) == shown.replace("paragraph 29", "I type: paragraph 29")
+
+
+def test_restores_from_one_to_another_do_not_pile_up(full, figure):
+    """Again and again, between two states and with edits between: exact, and no larger each time."""
+    sizes: list[list[int]] = []
+    for seed, crowd in enumerate(crowds(full)):
+        old, live = moments(crowd, seed)
+        states = [old.get_update(), live.get_update()]
+        shown = [seen(old), seen(live)]
+        grown = []
+        for turn in range(6):
+            live.get("text", type=Text).insert(0, "meanwhile")
+            live.apply_update(restore(live.get_update(), states[turn % 2]))
+            assert seen(live) == shown[turn % 2], (seed, turn)
+            grown.append(len(live.get_update()))
+        sizes.append(grown)
+    total = [sum(grown[turn] for grown in sizes) // len(sizes) for turn in range(6)]
+    figure(f"{len(sizes)} histories restored six times, back and forth; bytes on average: {total}")
+
+
 def test_roots_that_are_newer_become_empty():
     live: Doc[Any] = Doc()
     live.get("text", type=Text).insert(0, "old")
