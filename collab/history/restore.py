@@ -2,7 +2,7 @@
 
 Laying old bytes over a document does nothing: what was deleted stays so. So what stands in both is left in its place,
 what the earlier state does not have is deleted, and of what was deleted since a copy is put beside the place where it
-stood. The result is one ordinary update. It is made of the bytes alone and always in the same way, so two restores
+stood. The result is one ordinary update. It is made of the states alone and always in the same way, so two restores
 that are computed of one state are one and the same update, and change nothing the second time.
 
 Limits: docs/design/0009-restore-is-an-edit.md.
@@ -41,22 +41,28 @@ def restore(current: bytes, target: bytes) -> bytes:
     wanted = then.lives()
     if alike(items, now.lives(), wanted):
         return vet.EMPTY
-    return changed(items, now, lambda item: item.id in wanted, current, target)
+    return changed(items, now, lambda item: item.id in wanted, told(then))
 
 
-def changed(items: Items, now: Layer, wanted: Callable[[Item], bool], *seeds: bytes) -> bytes:
+def told(state: Layer) -> bytes:
+    """What a state holds, in one way of many to write it: which ids, and which of them are deleted."""
+    ranges = [sorted(Ranges(found)) for found in (state.extent.structs, state.dead())]
+    return repr(ranges).encode()
+
+
+def changed(items: Items, now: Layer, wanted: Callable[[Item], bool], why: bytes) -> bytes:
     """The update after which just what is `wanted` lives of `items`, in a document in the state `now`.
 
     Args:
         items: All of it, with the content of what is to come back.
         now: The document as it is.
         wanted: Whether a part should live; of what stands in something that is not wanted, nothing is.
-        seeds: What the result depends on; its client id is made of these.
+        why: What the result depends on beside `now`. Its client id is made of both.
     """
-    return _Change(items, now, wanted).update(_client(items.clients, seeds))
+    return _Change(items, now, wanted).update(_client(items.clients, told(now), why))
 
 
-def _client(known: set[int], seeds: tuple[bytes, ...]) -> int:
+def _client(known: set[int], *seeds: bytes) -> int:
     """A client id that is not in use, and the same whenever the same restore is computed: twice then does no harm."""
     digest = sha256(b"".join(map(var_bytes, seeds)))
     while True:

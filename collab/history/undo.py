@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from ..store import Row
 from ..wire.structs import DELETED, GC
 from .credits import Credits, author_of
-from .items import Item, Layer
+from .items import Item, Layer, Parent
 from .restore import changed
 from .timeline import State
 
@@ -54,8 +54,11 @@ def undo(start: State, rows: Sequence[Row], now: State, chosen: Callable[[Row], 
         """Whether what does not live would, if it were not for the chosen rows."""
         if item.kind in (GC, DELETED) or is_ours(item):
             return False
-        if credits.deleted.of(item.id) not in allowed:  # None: it went with what it stood in, or was overtaken
+        ender = credits.deleted.of(item.id)
+        if ender not in allowed:
             return False
+        if ender is None and item.key is None and is_there(item.parent):
+            return False  # nobody says that it was deleted, and it did not go with what it stood in
         newer = item.right if item.key is not None else None
         while newer is not None:
             theirs = newer.id not in lives and credits.deleted.of(newer.id) not in allowed
@@ -64,7 +67,11 @@ def undo(start: State, rows: Sequence[Row], now: State, chosen: Callable[[Row], 
             newer = newer.right
         return True
 
+    def is_there(parent: Parent | None) -> bool:
+        return parent is None or isinstance(parent, str) or parent in lives
+
     def wanted(item: Item) -> bool:
         return not is_ours(item) if item.id in lives else is_back(item)
 
-    return changed(credits.items(layer), layer, wanted, now.whole, *(row.update for row in rows if chosen(row)))
+    why = ",".join(str(row.seq) for row in rows if chosen(row))
+    return changed(credits.items(layer), layer, wanted, f"undo {why}".encode())

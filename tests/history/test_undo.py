@@ -192,3 +192,12 @@ def test_nothing_to_undo():
     live = applied(row.update for row in crowd.rows)
     state = State(live.get_update(), len(crowd.rows))
     assert undo(State(None, 0), crowd.rows, state, by("nobody")) == vet.EMPTY
+
+
+def test_what_no_row_says_was_deleted_stays_deleted():
+    """The rows lag behind the document."""
+    talk = Talk()
+    talk.edit("ana", lambda doc: doc.get("text", type=Text).insert(0, "one two"))
+    talk.edit("ben", lambda doc: doc.get("text", type=Text).insert(7, " three"))
+    del talk.doc.get("text", type=Text)[0:4]
+    assert str(talk.undo("ben").get("text", type=Text)) == "two"
