@@ -66,12 +66,12 @@ def attribution(start: State, rows: Sequence[Row], now: State) -> Attribution:
     Args:
         start: The oldest state that the store keeps.
         rows: The log after it.
-        now: The document after the last of `rows`.
+        now: The document; rows from after it are passed over.
 
     Raises:
         BadMessage: A state is no well-formed update.
     """
-    return _Walk(Credits(start, rows, now.poison), Layer.of(now.whole)).result()
+    return _Walk(Credits(start, rows, now), Layer.of(now.whole)).result()
 
 
 class _Walk:

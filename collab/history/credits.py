@@ -6,8 +6,9 @@ step 2) is not its author, and no more has it deleted what others had.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from ..errors import BadUpdate
 from ..store import Kind, Row
 from ..wire.structs import Point, Range
 from .items import Items, Layer
@@ -21,7 +22,7 @@ class Credits:
     Args:
         start: A stored state. What it holds was written before, nobody knows by whom.
         rows: The log after it.
-        poison: The numbers of rows that no room takes (`State.poison`).
+        now: The document after the last row that counts; later ones, and those that no room takes, are passed over.
 
     Attributes:
         layers: The updates of those rows, `start` first.
@@ -29,7 +30,7 @@ class Credits:
         deleted: The row that deleted each part; `BEFORE` for what was deleted in `start`.
     """
 
-    def __init__(self, start: State, rows: Sequence[Row], poison: Collection[int] = ()) -> None:
+    def __init__(self, start: State, rows: Sequence[Row], now: State) -> None:
         self._rows = rows
         first = Layer.of(start.whole)
         self.layers = [first]
@@ -38,9 +39,12 @@ class Credits:
         self._claim(self.written, first.extent.structs, BEFORE)
         self._claim(self.deleted, first.dead(), BEFORE)
         for place, row in enumerate(rows):
-            if row.seq <= start.covers or row.seq in poison:
+            if not start.covers < row.seq <= now.covers or row.seq in now.poison:
                 continue
-            layer = Layer.of(row.update)
+            try:
+                layer = Layer.of(row.update)
+            except BadUpdate:
+                continue
             self.layers.append(layer)
             self._claim(self.written, layer.extent.structs, place)
             self._claim(self.deleted, layer.dead(), place)

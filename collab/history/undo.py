@@ -35,13 +35,13 @@ def undo(start: State, rows: Sequence[Row], now: State, chosen: Callable[[Row], 
     Args:
         start: A state from before those rows.
         rows: The log after it, up to `now`: all of it, be it undone or not.
-        now: The document after the last of `rows`.
+        now: The document after the last of `rows`; it may be further, and what no row tells of it is left alone.
         chosen: Which rows to take back (`by`).
 
     Raises:
         BadMessage: A state is no well-formed update.
     """
-    credits = Credits(start, rows, now.poison)
+    credits = Credits(start, rows, now)
     places = {place for place, row in enumerate(rows) if chosen(row)}
     allowed = {None, *places}
     layer = Layer.of(now.whole)

@@ -47,7 +47,7 @@ class Typists(Crowd):
 
 def of(rows: list[Row], start: State = EMPTY) -> Attribution:
     now = applied([start.whole, *(row.update for row in rows)]).get_update()
-    return attribution(start, rows, State(now, len(rows)))
+    return attribution(start, rows, State(now, rows[-1].seq))
 
 
 def test_everybody_s_letters(full, figure):

@@ -15,7 +15,9 @@ def test_every_clock_and_every_deletion_has_its_row():
         crowd = Crowd(seed)
         half = len(crowd.rows) // 2
         start = State(applied(row.update for row in crowd.rows[:half]).get_update(), half)
-        credits = Credits(start, crowd.rows)  # those that the state covers are passed over
+        credits = Credits(
+            start, crowd.rows, State(None, len(crowd.rows))
+        )  # those that the state covers are passed over
         doc = applied([start.whole])
         known = clocks(doc)
         assert {owner for _, owner in credits.written} >= {BEFORE}
@@ -38,11 +40,17 @@ def test_a_row_that_no_room_takes_has_no_part_in_it():
     crowd = Crowd(1)
     rows = [Row(nth, row.update, 1.0, "ben", Kind.RAW) for nth, row in enumerate(crowd.rows, 2)]
     rows = [Row(1, b"no update", 1.0, "ana", Kind.RAW), *rows]
-    credits = Credits(State(None, 0), rows, poison=(1, len(rows)))
+    credits = Credits(State(None, 0), rows, State(None, len(rows), poison=(len(rows),)))
     assert len(credits.layers) == len(rows) - 1
     places = {owner for _, owner in credits.written}
     assert 0 not in places and len(rows) - 1 not in places
     assert list(credits.of(credits.written, set())) == []
+
+
+def test_rows_from_after_the_document_do_not_count():
+    crowd = Crowd(1)
+    credits = Credits(State(None, 0), crowd.rows, State(None, 5))
+    assert {owner for _, owner in credits.written} <= {BEFORE, 0, 1, 2, 3, 4}
 
 
 def test_whose_a_row_is():
