@@ -303,3 +303,18 @@ def test_the_same_state_written_in_another_way_gives_the_same_ids():
     for edit in edits:
         live.apply_update(edit)
     assert live.get("map", type=Map).to_py() == {"key": dict.fromkeys("abcdefghijk", 1.0)}
+
+
+def test_documents_in_documents_and_bytes():
+    live: Doc[Any] = Doc()
+    inner: Doc[Any] = Doc()
+    live.get("map", type=Map)["doc"] = inner
+    live.get("map", type=Map)["bytes"] = b"\x00\xff"
+    live.get("array", type=Array).append(b"\x01")
+    snapshot = live.get_update()
+    live.get("map", type=Map).clear()
+    del live.get("array", type=Array)[0]
+    take(live, restore(live.get_update(), snapshot))
+    shared = applied([live.get_update()]).get("map", type=Map)
+    assert shared["doc"].guid == inner.guid and shared["bytes"] == b"\x00\xff"
+    assert live.get("array", type=Array).to_py() == [b"\x01"]
