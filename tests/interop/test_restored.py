@@ -10,8 +10,8 @@ import subprocess
 from pycrdt import Text
 
 from collab.history.restore import restore
-from tests.history.histories import crowds, held
-from tests.support.histories import applied
+from tests.history.histories import crowds, seen
+from tests.support.histories import applied, clocks
 from tests.support.node import INTEROP, node_binary
 
 
@@ -33,7 +33,7 @@ def test_yjs_shows_the_snapshot(full, figure):
         typed = here.get_update(known)
         cases.append({"snapshot": snapshot, "state": state, "edit": edit, "typed": typed})
         here.apply_update(edit)
-        expected.append(held(here))
+        expected.append((seen(here), clocks(here)))
     told = json.dumps([{name: encoded(update) for name, update in case.items()} for case in cases])
     answer = subprocess.run(
         [node, "restored.mjs"], cwd=INTEROP, input=told.encode(), capture_output=True, check=True, timeout=300
@@ -42,5 +42,7 @@ def test_yjs_shows_the_snapshot(full, figure):
     for seed, (result, wanted) in enumerate(zip(results, expected, strict=True)):
         assert result["same"], seed
         assert result["converged"], seed
-        assert held(applied([base64.b64decode(result["state"])])) == wanted, seed
+        theirs = applied([base64.b64decode(result["state"])])
+        # Deletions may differ: Yjs tidies up marks that say nothing (YText.js, `cleanupYTextAfterTransaction`).
+        assert (seen(theirs), clocks(theirs)) == wanted, seed
     figure(f"{len(results)} of {len(results)} restores look the same in Yjs, also beside what was typed meanwhile")
