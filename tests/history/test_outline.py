@@ -43,7 +43,7 @@ def read(node: Any) -> dict[str, Any]:
 
 
 def part(value: Any) -> dict[str, Any]:
-    kinds = {XmlElement: "element", XmlText: "xmltext", Text: "text", Map: "map", Array: "array"}
+    kinds: dict[Any, str] = {XmlElement: "element", XmlText: "xmltext", Text: "text", Map: "map", Array: "array"}
     if type(value) not in kinds:
         return {"value": plain(value)}
     node = {"type": kinds[type(value)], **read(value)}

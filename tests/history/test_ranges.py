@@ -53,7 +53,8 @@ def test_a_claim_says_what_is_new():
 def test_the_first_owner_keeps_it():
     chance = random.Random(3)
     for _ in range(500):
-        owned, expected = Owned(), {}
+        owned = Owned()
+        expected: dict[tuple[int, int], int] = {}
         for owner in range(6):
             for client, start, end in some(chance):
                 owned.claim(client, start, end, owner)

@@ -12,8 +12,8 @@ from collab.errors import BadUpdate
 from collab.history.restore import restore
 from collab.replica import Replica
 from collab.wire import vet
-from tests.history.histories import WORDS, Crowd, covered, crowds, held, seen
-from tests.support.histories import applied
+from tests.history.histories import Crowd, covered, crowds, held, seen
+from tests.support.histories import WORDS, applied
 
 
 def take(doc: Doc[Any], update: bytes) -> None:
@@ -85,7 +85,7 @@ def test_concurrent_typing_is_kept(full, figure):
         chance = random.Random(seed)
         old, live = moments(crowd, seed)
         here = applied([live.get_update()])
-        typed = []
+        typed: list[str] = []
         for _ in range(3):
             text = here.get("text", type=Text)
             pieces = "".join(value if isinstance(value, str) else "!" for value, _ in text.diff())
