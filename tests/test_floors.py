@@ -30,6 +30,8 @@ GROUP = {name: group for groups in FLOORS for group in groups for name in group}
 # Synchronous, no I/O, no clock: values in, values out.
 PURE = ["room.py", "replica.py", "peers.py", "presence.py", "gaps.py", "fence.py", "limits.py", "wire/*"]
 PURE += [f"auth/{name}.py" for name in ("__init__", "patterns", "keys", "tokens", "revocation", "where")]
+PURE += [f"history/{name}.py" for name in ("ranges", "items", "contents", "outline", "alignment", "diff", "reuse")]
+PURE += [f"history/{name}.py" for name in ("restore", "timeline", "credits", "attribution", "undo", "activity")]
 IMPURE = {
     "anyio",
     "asyncio",

@@ -324,7 +324,7 @@ def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
         case 8:  # ANY
             count, at = read_var_uint(data, at)
             for _ in range(count):
-                at = _any(data, at)
+                at = pass_value(data, at)
             return count, at
         case 6:  # FORMAT
             return 1, _text(data, _text(data, at))
@@ -335,12 +335,12 @@ def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
         case 2:  # JSON, which Yjs wrote before version 13; yrs reads one string more than there are
             raise BadUpdate("JSON content of Yjs before version 13 is not understood here")
         case 9:  # DOC
-            return 1, _any(data, _text(data, at))
+            return 1, pass_value(data, _text(data, at))
         case _:
             raise BadUpdate(f"unknown content {kind}")
 
 
-def _any(data: bytes, at: int) -> int:
+def pass_value(data: bytes, at: int) -> int:
     """Passes over one JSON-like value (lib0 `writeAny`) without recursion; returns the index after it."""
     open_: list[tuple[int, bool]] = []  # for each value around this one: how many are still to come, and whether keyed
     while True:

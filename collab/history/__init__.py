@@ -1,0 +1,1 @@
+"""What was: snapshots, time travel, restore, comparison, and who wrote what."""
