@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from ...content.edits import appending, loaded, replacing
 from ...content.formats import Format
 from ...content.formats import written as in_format
+from ...content.patches import Operation, patching
 from ...desk import Change, Desk
 from ...errors import Conflict
 from ...room import RoomCore
@@ -33,6 +34,8 @@ BARE = {media_type.partition(";")[0]: format for format, media_type in TYPES.ite
 SENT = BARE | {"application/json": Format.prosemirror}
 """What a body is taken for, by its type; only these formats can be written."""
 WRITABLE = (Format.yjs, Format.prosemirror, Format.text)
+OPERATIONS = 100
+"""How many one patch may have."""
 INERT = "sandbox; default-src 'none'; frame-ancestors 'none'"
 """For documents, which are somebody else's: opened in a browser they can do nothing."""
 
@@ -54,6 +57,14 @@ class Written(BaseModel):
 
     bytes: int = Field(description="Size of the edit as an update.")
     etag: str = Field(description="The document's ETag a moment after it.")
+
+
+class Patch(BaseModel):
+    """Small edits, made one after the other in one transaction, or not at all."""
+
+    operations: Annotated[
+        list[Annotated[Operation, Field(discriminator="op")]], Field(min_length=1, max_length=OPERATIONS)
+    ]
 
 
 class Seeded(BaseModel):
@@ -93,6 +104,7 @@ class Document:
         add(path, self.read, methods=["GET"], summary="Read", response_class=Response, responses=READ)
         add(path, self.replace, methods=["PUT"], summary="Replace what a root holds", openapi_extra=CONTENT)
         add(path, self.append, methods=["POST"], summary="Append", openapi_extra=CONTENT)
+        add(path, self.patch, methods=["PATCH"], summary="Edit maps, arrays and texts")
         add("/rooms/{name}/updates", self.update, methods=["POST"], summary="Merge a Yjs update", openapi_extra=UPDATE)
         add("/rooms/{name}/template", self.seed, methods=["PUT"], summary="Seed an empty room", openapi_extra=CONTENT)
 
@@ -158,6 +170,16 @@ class Document:
         if format is Format.yjs:
             change = partial(_as_it_is, body)
         return await self._write("document.append", name, admin, response, change, _check(if_match, None), len(body))
+
+    async def patch(
+        self, name: RoomName, patch: Patch, admin: Asks, response: Response, if_match: IfMatch = None
+    ) -> Written:
+        """A path begins with a root, and leads by keys and indices to a shared map, array or text."""
+
+        def change(state: bytes) -> bytes:
+            return patching(state, patch.operations)
+
+        return await self._write("document.patch", name, admin, response, change, _check(if_match, None))
 
     async def update(
         self, request: Request, name: RoomName, admin: Asks, response: Response, if_match: IfMatch = None

@@ -272,3 +272,31 @@ def test_there_is_no_such_room(http, room):
     assert is_problem(http.get(http.document(room)), 404)
     assert is_problem(http.get(f"/rooms/{quote(room, safe='')}"), 404)
     assert all(one["name"] != room for one in http.get("/rooms", params={"search": room}).json()["items"])
+
+
+def test_patches(http, room):
+    path = http.document(room)
+    operations = [
+        {"op": "map.set", "path": ["m"], "key": "k", "value": {"a": 1}},
+        {"op": "text.insert", "path": ["t"], "index": 0, "text": "😀b"},
+        {"op": "text.insert", "path": ["t"], "index": 1, "text": "a"},
+    ]
+    answer = http.patch(path, json={"operations": operations})
+    assert answer.status_code == 200
+    assert http.get(path).json() == {"m": {"k": {"a": 1}}, "t": "😀ab"}
+    tag = answer.headers["etag"]
+    bad = [
+        ({"op": "text.delete", "path": ["t"], "index": 0, "count": 9}, 400),
+        ({"op": "map.set", "path": ["t"], "key": "k", "value": 1}, 409),
+        ({"op": "map.explode", "path": ["t"]}, 422),
+        ({"op": "text.insert", "path": ["t"], "index": 0}, 422),
+        ({"op": "text.insert", "path": ["t"], "index": "0", "text": None}, 422),
+    ]
+    for operation, status in bad:
+        assert is_problem(http.patch(path, json={"operations": [*operations, operation]}), status)
+    bodies: list[Any] = [{}, {"operations": []}, {"operations": operations * 40}, [], None]
+    for body in bodies:
+        assert is_problem(http.patch(path, json=body), 422)
+    assert http.get(path).headers["etag"] == tag
+    stale = http.patch(path, json={"operations": operations}, headers={"if-match": '"AA"'})
+    assert is_problem(stale, 412)
