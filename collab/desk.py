@@ -68,7 +68,11 @@ class Desk:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def aside(self, size: int, call: Callable[[], T]) -> T:
-        """`call()`, which works on a document of `size` bytes: on another thread when that is large."""
+        """`call()`, which works on a document of `size` bytes: on another thread when that is large.
+
+        Raises:
+            Unavailable: It takes too long, or those before it do.
+        """
         if size < LARGE:
             return call()
         before = threading.stack_size(STACK_BYTES)
@@ -76,7 +80,9 @@ class Desk:
             future = asyncio.get_running_loop().run_in_executor(self._thread, call)  # makes the thread, the first time
         finally:
             threading.stack_size(before)
-        return await future
+        with anyio.move_on_after(self._seconds):
+            return await future
+        raise Unavailable("what is done with large documents one after the other")
 
     @asynccontextmanager
     async def room(self, name: str, *, new: bool = False) -> AsyncGenerator[Opened]:

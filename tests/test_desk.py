@@ -200,6 +200,24 @@ async def test_large_ones_are_made_on_another_thread(desk, hub):
     assert all(name.startswith("desk") for name in threads[1:]), threads
 
 
+async def test_large_ones_wait_for_each_other_only_so_long(hub):
+    desk, go = Desk(hub, 0.1), threading.Event()
+    try:
+        async with anyio.create_task_group() as tasks:
+
+            async def first() -> None:
+                with pytest.raises(Unavailable):
+                    await desk.aside(50_000, go.wait)
+
+            tasks.start_soon(first)
+            await asyncio.sleep(0.01)
+            with pytest.raises(Unavailable):
+                await desk.aside(50_000, lambda: None)
+    finally:
+        go.set()
+        desk.close()
+
+
 async def test_rooms_that_hold_nothing(desk, hub):
     with pytest.raises(NoSuchRoom):
         async with desk.room("nothing"):

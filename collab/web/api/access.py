@@ -30,7 +30,7 @@ from ...revoked import Revoked
 from ...settings import Settings
 from ...settings.access import AdminSettings, is_loopback
 from ...settings.values import parse_networks
-from ..edge import UNKNOWN, Origins, asked_at, client_address
+from ..edge import Origins, asked_at, client_address
 from ..sockets import Sockets
 from . import problems
 
@@ -228,10 +228,12 @@ class Gate:
         root, path = quote(scope.get("root_path", "")), _path(scope)
         scope = {**scope, "path": path, "root_path": root}
         segments = path.removeprefix(root).strip("/").split("/")
-        if "/".join(segments) not in UNGUARDED:
-            peer = scope.get("client")
-            address = client_address(peer[0] if peer else None, scope["headers"], self._trusted) or UNKNOWN
-            await self._admit(scope, segments, address)
+        if "/".join(segments) in UNGUARDED:
+            await self._app(scope, _nothing, send)  # whatever body there is, nobody reads it
+            return
+        peer = scope.get("client")
+        address = client_address(peer[0] if peer else None, scope["headers"], self._trusted)
+        await self._admit(scope, segments, address)
         if self._busy >= settings.admin.concurrency:
             raise TooMany("requests to the admin API", settings.admin.concurrency)
         self._busy += 1
@@ -283,6 +285,10 @@ class Gate:
             return await receive() if found is None else found
 
         return again
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _path(scope: Scope) -> str:

@@ -40,7 +40,9 @@ class Beside:
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        root: str = scope.get("root_path", "")
+        root: str = scope.get("root_path", "").rstrip("/")
+        if not scope["path"].startswith(f"{root}/"):  # some servers leave it out of the path
+            root = ""
         path = scope["path"].removeprefix(root)
         if path == PREFIX or path.startswith(PREFIX + "/"):
             await self._api({**scope, "root_path": root + PREFIX}, receive, send)

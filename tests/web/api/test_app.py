@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -13,6 +14,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from collab.settings import Settings
+from collab.store.memory import MemoryStore
+from collab.web.app import App
 from tests.support.server import Server
 from tests.web.api.conftest import BEARER, TOKEN, is_problem
 
@@ -75,6 +79,30 @@ def test_the_description(asked):
             for status in ("4XX", "422"):
                 if status in answers:
                     assert list(answers[status]["content"]) == ["application/problem+json"], (path, status)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("in_path", [True, False])
+async def test_inside_another_app(in_path):
+    """Below a path of somebody else's, which some servers leave in the path, and some do not."""
+    async with App(Settings(store={"url": "memory:"}, admin={"token": TOKEN}), store=MemoryStore()) as app:
+
+        async def outer(scope: Any, receive: Any, send: Any) -> None:
+            prefix = "/über"
+            if not in_path:
+                scope = scope | {"path": scope["path"].removeprefix(prefix)}
+                scope |= {"raw_path": scope["raw_path"].removeprefix(quote(prefix).encode())}
+            await app(scope | {"root_path": prefix}, receive, send)
+
+        transport = httpx.ASGITransport(outer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server/über", headers=BEARER) as http:
+            path = "/api/v1/rooms/a%2Fb/document"
+            answer = await http.put(path, content="x", headers={"content-type": "text/plain"})
+            assert answer.status_code == 200, answer.text
+            assert (await http.get(path)).json() == {"text": "x"}
+            assert [one["name"] for one in (await http.get("/api/v1/rooms")).json()["items"]] == ["a/b"]
+            assert (await http.get("/api/docs")).status_code == 200
+            assert (await http.get("/live")).status_code == 200 or not in_path
 
 
 def test_it_is_where_it_is(asked):
