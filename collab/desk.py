@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,13 +21,14 @@ import anyio.lowlevel
 
 from .errors import BadMessage, CollabError, Conflict, Draining, NoSuchRoom, Stale, TooLarge, Unavailable, Unconfirmed
 from .fence import Panic
+from .gaps import Incoming
 from .hub import Hub
 from .journal import Journal
 from .log import get_logger
 from .opened import Opened
 from .room import RoomCore
 from .wire import vet
-from .wire.messages import Update
+from .wire.vet import Extent
 
 log = get_logger(__name__)
 
@@ -140,9 +140,10 @@ class Desk:
         with anyio.move_on_after(self._seconds):
             lock = self._locks.setdefault(name, anyio.Lock())
             async with lock, self.room(name, new=new) as opened:
-                update = await self._prepared(opened, change, check, size)
+                update, extent = await self._prepared(opened, change, check, size)
                 pen = _Pen(opened.journal, author)
-                opened.core.receive(pen, Update(update), time.monotonic(), pen)
+                # Not `receive`, which would read all of it again, on the loop.
+                opened.core.requeue([Incoming(update, extent, pen, pen)])
                 await pen.done.wait()  # in the lock: the next one starts from a document that has this
                 if pen.error is not None:
                     raise pen.error
@@ -151,9 +152,14 @@ class Desk:
 
     async def _prepared(
         self, opened: Opened, change: Change, check: Callable[[RoomCore], None] | None, size: int
-    ) -> bytes:
+    ) -> tuple[bytes, Extent]:
         """The update; no task switch lies between the last look at the document and its return."""
         core = opened.core
+
+        def made(state: bytes) -> tuple[bytes, Extent]:
+            update = change(state)
+            return update, vet.parse(update)
+
         for _ in range(TRIES):
             await _quiet(core, patient=check is None)
             if check is not None:
@@ -161,26 +167,25 @@ class Desk:
             version = core.version
             state = core.difference(b"\x00")
             try:
-                update = await self.aside(len(state) + size, partial(change, state))
+                update, extent = await self.aside(len(state) + size, partial(made, state))
             except Panic as panic:  # on a copy: the room is sound
                 raise BadMessage(f"the document library cannot make this edit ({panic.cause})") from panic
             if check is not None and core.version == version:
                 await _quiet(core, patient=False)
             await _sound(opened)  # no task switch when it is
             if check is None or core.version == version:
-                self._look_at(core, update)
-                return update
+                self._look_at(core, update, extent)
+                return update, extent
         raise Stale
 
-    def _look_at(self, core: RoomCore, update: bytes) -> None:
+    def _look_at(self, core: RoomCore, update: bytes, extent: Extent) -> None:
         """What a client's update is held against, too.
 
         Raises:
-            BadUpdate: It is none.
             Conflict: It builds on what the document does not have.
             TooLarge: The document would be too large.
         """
-        if vet.parse(update).missing(core.clocks):
+        if extent.missing(core.clocks):
             raise Conflict("the update builds on something that the room does not have: send all that it builds on")
         limit = self._hub.settings.limits.document_bytes
         if update != vet.EMPTY and core.bytes + len(update) > limit:

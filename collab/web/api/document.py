@@ -185,8 +185,9 @@ class Document:
         self, request: Request, name: RoomName, admin: Asks, response: Response, if_match: IfMatch = None
     ) -> Written:
         """The body is one Yjs update (v1), looked at as any client's is. All that it builds on has to be there."""
-        change = partial(_as_it_is, await request.body())
-        return await self._write("document.update", name, admin, response, change, _check(if_match, None))
+        body = await request.body()
+        change, check = partial(_as_it_is, body), _check(if_match, None)
+        return await self._write("document.update", name, admin, response, change, check, len(body))
 
     async def seed(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -300,3 +302,46 @@ def test_patches(http, room):
     assert http.get(path).headers["etag"] == tag
     stale = http.patch(path, json={"operations": operations}, headers={"if-match": '"AA"'})
     assert is_problem(stale, 412)
+
+
+@pytest.mark.anyio
+async def test_large_documents_beside_somebody_who_types(server, figure, full):
+    """They are read and written on another thread. What is left on the loop is one tick, as for anybody's paste."""
+    paragraphs = 50_000 if full else 3_000
+    paragraph = {"type": "paragraph", "content": [{"type": "text", "text": "word " * 40}]}
+    whole, one = (json.dumps({"type": "doc", "content": [paragraph] * n}).encode() for n in (paragraphs, 1))
+    worst = 0.0
+
+    async def type_on(writer: Peer, reader: Peer) -> None:
+        nonlocal worst
+        for number in itertools.count(1):
+            began = time.perf_counter()
+            await writer.put("k", number)
+            await reader.until(lambda: reader.doc.get("map", type=Map).get("k") == number, "the keystroke", 30)
+            worst = max(worst, time.perf_counter() - began)
+
+    async with (
+        await Peer.open(server.url, "typing") as writer,
+        await Peer.open(server.url, "typing") as reader,
+        httpx.AsyncClient(base_url=f"{server.http_url}/api/v1", headers=BEARER, timeout=60) as http,
+    ):
+        await writer.synced.wait()
+        await reader.synced.wait()
+        typing = asyncio.create_task(type_on(writer, reader))
+        headers = {"content-type": "application/json"}
+        for what, method, query, content in (
+            ("replaced", "PUT", {}, whole),
+            ("read as HTML", "GET", {"format": "html"}, None),
+            ("appended to", "POST", {}, one),
+        ):
+            worst, began = 0.0, time.perf_counter()
+            answer = await http.request(method, "/rooms/large/document", params=query, content=content, headers=headers)
+            assert answer.status_code == 200, answer.text
+            seconds = time.perf_counter() - began
+            figure(
+                f"{paragraphs} paragraphs {what}: {seconds:.2f} s, slowest keystroke meanwhile {1000 * worst:.0f} ms"
+            )
+            assert worst < 10
+        typing.cancel()
+        (outcome,) = await asyncio.gather(typing, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError), outcome
