@@ -161,15 +161,14 @@ class Connection:
         self.liveness.heard(self.clock())
         if isinstance(frame, str):
             self._invalid(len(frame))
-            self.refuse(BadMessage("text messages are not understood here"))
-            return
+            return self.refuse(BadMessage("text messages are not understood here"))
         if self._speaks is None:
             self._recognise(frame)
+        self.intake.take(len(frame), self.liveness.heard_at)
         if self._refused is not None:
             if frame[:2] == b"\x00\x00":
                 self._is_editor = True
             return
-        self.intake.take(len(frame), self.liveness.heard_at)
         try:
             if self._dialect is None:
                 self._addresses.received(frame)
@@ -191,6 +190,10 @@ class Connection:
     def ponged(self) -> None:
         """The client is there, though it has nothing to say."""
         self.liveness.heard(self.clock())
+
+    def overworked(self) -> None:
+        """The client sends nothing but work."""
+        self.intake.overworked()
 
     def drained(self) -> None:
         """The socket can take more."""
@@ -309,8 +312,8 @@ class Connection:
         """
         if self._refused is not None:
             return
-        self._refused = error
-        self.intake.stopped = True
+        self._refused = error.with_traceback(None)  # which would hold on to the frame that was refused
+        self.intake.stop()
         code = self._code(error)
         metrics = self.hub.metrics
         metrics.count_error(error)

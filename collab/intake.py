@@ -9,6 +9,7 @@ from .limits import Pace, Visitor
 from .metrics import Metrics
 from .settings.sections import LimitSettings
 from .transport import Socket
+from .transport.turns import CHAFF_PER_SECOND
 
 _PACES = {"bytes per second": "bytes_per_second", "messages per second": "messages_per_second"}
 
@@ -59,12 +60,18 @@ class Intake:
         self._before_bytes = 0
 
     def take(self, size: int, now: float) -> None:
-        """A message came. Whoever sends too fast is read more slowly, and closed only when that does not help."""
+        """A message came. Whoever sends too fast is read more slowly, and closed only when that does not help.
+
+        Whoever was refused, and goes on, is not read any more.
+        """
         if self._pace is None:
             return
         try:
             wait = self._pace.take(size, now)
         except TooMany as error:
+            if self.stopped:
+                self._socket.pause()
+                return
             self._metrics.limited[_PACES.get(error.what, "messages_per_second")].inc()
             self._refuse(error)
             return
@@ -72,6 +79,16 @@ class Intake:
             self._slowed = True
             self._socket.pause()
             self._call_later(wait, self._go_on)
+
+    def stop(self) -> None:
+        """The client was refused."""
+        self.stopped = True
+        self._socket.distrust()
+
+    def overworked(self) -> None:
+        """It sends frames that say nothing, and slowing down did not help."""
+        self._metrics.limited["processor"].inc()
+        self._refuse(TooMany("frames that say nothing per second", CHAFF_PER_SECOND))
 
     def _go_on(self) -> None:
         self._slowed = False

@@ -58,6 +58,9 @@ class Line:
     def ping(self) -> bool:
         return False
 
+    def distrust(self) -> None:
+        """Nothing large is sent to it."""
+
     def abort(self) -> None:
         self.aborted = True
 

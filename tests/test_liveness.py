@@ -37,6 +37,9 @@ class Wire:
     def close(self, code: int, reason: str) -> None:
         raise AssertionError("a client that has gone hears no goodbye")
 
+    def distrust(self) -> None:
+        raise AssertionError("a client that has gone is sent away by nobody")
+
     def ping(self) -> bool:
         if self.hears_pongs:
             self.pings.append(self.now)

@@ -44,9 +44,9 @@ class ServerSettings(Section):
     )
     keyfile: Path | None = Field(default=None, description="File with the TLS private key (PEM); needs `certfile` too.")
     fast_path: bool = Field(
-        default=False,
-        description="Yes or no: take WebSockets over from hypercorn where that can be done: several times faster, but "
-        "who floods the server is not held back as well there yet. No: the path that every ASGI server has.",
+        default=True,
+        description="Yes or no: take WebSockets over from hypercorn where that can be done, which is several times "
+        "faster. No: the path that every ASGI server has.",
     )
     compression: bool = Field(
         default=True,

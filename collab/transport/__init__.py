@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+REFUSED_BYTES = 8192
+"""The largest message that is still taken of a client that was refused."""
 GOODBYE_SECONDS = 5.0
 """How long a client has to take what was sent and to answer the close frame, before the connection is cut."""
 
@@ -19,6 +21,9 @@ class Receiver(Protocol):
 
     def ponged(self) -> None:
         """The client gave the sign of life that `Socket.ping` asks for."""
+
+    def overworked(self) -> None:
+        """The client sends frames that say nothing (pings, pongs, empty pieces) and goes on, though slowed."""
 
     def drained(self) -> None:
         """The socket wrote enough of what it had that it can take more."""
@@ -52,6 +57,9 @@ class Socket(Protocol):
 
     def resume(self) -> None:
         """Go on reading."""
+
+    def distrust(self) -> None:
+        """The client was refused: messages of more than a few KiB are passed over from here on, and not told of."""
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye after what was sent (RFC 6455, 7.1.2); `reason` is cut to the 123 bytes that fit."""

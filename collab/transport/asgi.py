@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from . import GOODBYE_SECONDS, Receiver, fitting_reason, insides
+from . import GOODBYE_SECONDS, REFUSED_BYTES, Receiver, fitting_reason, insides
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -68,6 +68,12 @@ class AsgiSocket:
         if self._reading is not None:
             self._reading.set()
             self._reading = None
+
+    def distrust(self) -> None:
+        self._limit = min(self._limit, REFUSED_BYTES)
+        stream = insides.stream(self._send)
+        if stream is not None and stream.buffer is not None:
+            stream.buffer.max_length = self._limit
 
     def close(self, code: int, reason: str) -> None:
         if self._goodbye is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import Carrier, deflate, insides
+from . import REFUSED_BYTES, Carrier, deflate, insides
 from .asgi import AsgiSocket, Message, Receive, Send
 from .frames import Parsers
 from .takeover import TakeoverSocket
@@ -23,7 +23,7 @@ class Carriers:
         self.message_bytes = message_bytes
         self.fast = fast
         self.compress = compress
-        self._parsers = Parsers(message_bytes)
+        self._parsers = Parsers(message_bytes, refused=Parsers(min(REFUSED_BYTES, message_bytes)))
         self._wires = deflate.Wires()
 
     def carry(

@@ -50,6 +50,7 @@ class Parser(WSListener):
     """
 
     def __init__(self, message_bytes: int) -> None:
+        self.message_bytes = message_bytes
         self.taker: Taker | None = None
         self.failed = b""
         self.partial = 0
@@ -64,7 +65,7 @@ class Parser(WSListener):
         self.feed(_REQUEST)
         self.partial = 0
 
-    def feed(self, data: bytes) -> int:
+    def feed(self, data: bytes | memoryview) -> int:
         """Read on; returns how many bytes were read, which is not all of them when it `failed`."""
         protocol = self._protocol
         size = len(data)
@@ -90,6 +91,12 @@ class Parser(WSListener):
         if self.taker is not None:
             self.taker.take_frame(frame)
 
+    def discard(self) -> None:
+        """It is not used again: let go of its buffer now, and not when the garbage of reference cycles is collected."""
+        self.taker = None
+        self._protocol.connection_lost(None)
+        self._protocol = None
+
     def unread(self) -> int:
         """After a frame that was too long: how many bytes of it are still to come."""
         size = self.failed_size
@@ -107,10 +114,12 @@ class Parsers:
 
     Args:
         message_bytes: The largest message that is taken.
+        refused: Read what comes from clients that were refused.
     """
 
-    def __init__(self, message_bytes: int) -> None:
+    def __init__(self, message_bytes: int, *, refused: Parsers | None = None) -> None:
         self.message_bytes = message_bytes
+        self.refused = refused or self
         self._spare: list[Parser] = []
 
     def lend(self, taker: Taker) -> Parser:
@@ -124,6 +133,8 @@ class Parsers:
         parser.taker = None
         if not parser.spent and len(self._spare) < SPARE_PARSERS:
             self._spare.append(parser)
+        else:
+            parser.discard()
 
 
 class _Nowhere:

@@ -7,6 +7,7 @@ transport, and hypercorn's task for the connection ends. What stays is the trans
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from picows import WSFrame, WSMsgType
@@ -15,6 +16,7 @@ from ..errors import BadMessage, TooLarge
 from . import GOODBYE_SECONDS, Receiver, deflate, fitting_reason
 from .frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Parser, Parsers
 from .insides import Line
+from .turns import CHAFF_AT_ONCE, LITTLE_BYTES, PIECE_BYTES, TURN_BYTES, TURN_SECONDS, Chaff
 
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024
 """Bytes that wait to be written when the receiver is told that it can send more, and beyond which pongs wait, too."""
@@ -44,8 +46,9 @@ class TakeoverSocket(asyncio.Protocol):
 
     name = "takeover"
     __slots__ = (
-        "_agreed", "_bits", "_ended", "_gone", "_kind", "_line", "_open", "_over", "_owed", "_parser", "_parsers",
-        "_parts", "_paused", "_receiver", "_sent", "_skip", "_squeezed", "_timer", "_transport", "_wires", "_write",
+        "_agreed", "_bits", "_chaff", "_ended", "_gone", "_kind", "_light", "_line", "_open", "_over", "_owed",
+        "_parser", "_parsers", "_parts", "_paused", "_receiver", "_rest", "_sent", "_skip", "_slowed", "_squeezed",
+        "_stopped", "_timer", "_transport", "_wires", "_write",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +72,12 @@ class TakeoverSocket(asyncio.Protocol):
         self._receiver: Receiver
         self._open = True
         self._over = False  # a message was too large: nothing that follows counts
-        self._paused = False
+        self._paused = False  # by the receiver
+        self._slowed = False  # for frames that say nothing
+        self._stopped = False  # the transport: for one of these, or for what it has read already
+        self._rest = b""
+        self._light = 0
+        self._chaff: Chaff | None = None
         self._ended = CUT
         self._sent = 0
         self._skip = 0
@@ -135,14 +143,16 @@ class TakeoverSocket(asyncio.Protocol):
         return True
 
     def pause(self) -> None:
-        if not self._paused and self._open:
-            self._paused = True
-            self._transport.pause_reading()
+        self._paused = True
+        self._settle()
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            self._go_on()
+
+    def distrust(self) -> None:
+        self._parsers = self._parsers.refused
 
     def close(self, code: int, reason: str) -> None:
         if self._open:
@@ -159,6 +169,45 @@ class TakeoverSocket(asyncio.Protocol):
     # ------------------------------------------------------------------ what comes in (asyncio.Protocol)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= LITTLE_BYTES and not self._rest and not self._paused:
+            self._read(data)
+        else:
+            self._rest += data
+            self._work()
+
+    def _work(self) -> None:
+        """Read on in what has come, for one turn; the rest of it waits for the next, or until reading goes on."""
+        began = time.perf_counter()
+        waiting = memoryview(self._rest)
+        at = 0
+        while at < len(waiting) and not self._paused and not self._slowed:
+            self._read(waiting[at : at + TURN_BYTES])
+            at += TURN_BYTES
+            if time.perf_counter() - began > TURN_SECONDS:
+                break
+        self._rest = bytes(waiting[at:])
+        if self._rest and not self._paused and not self._slowed:
+            asyncio.get_running_loop().call_soon(self._work)
+        self._settle()
+
+    def _go_on(self) -> None:
+        """Whoever lets reading go on may be in the middle of something: what waits is worked through later."""
+        if self._rest:
+            asyncio.get_running_loop().call_soon(self._work)
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing more is read while anything stands against it."""
+        stop = self._paused or self._slowed or bool(self._rest)
+        if stop != self._stopped:
+            self._stopped = stop
+            if stop:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _read(self, data: bytes | memoryview) -> None:
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped if self._skip != _FOR_EVER else 0
@@ -173,14 +222,19 @@ class TakeoverSocket(asyncio.Protocol):
             self._let_go(parser)
             self._broken(parser)
             if taken < len(data) and self._skip != _FOR_EVER:
-                self.data_received(data[taken:])
+                self._read(data[taken:])
+        elif parser.message_bytes != self._parsers.message_bytes and parser.partial <= len(data):
+            self._let_go(parser)  # distrusted meanwhile: what has begun of the next frame is read by another one
+            if parser.partial:
+                self._read(data[-parser.partial :])
         elif not parser.partial:
             self._parser = None
             self._parsers.take_back(parser)
 
     def _let_go(self, parser: Parser) -> None:
         """A parser that stopped in the middle of something is of no more use."""
-        parser.taker = self._parser = None
+        self._parser = None
+        parser.discard()
 
     def _broken(self, parser: Parser) -> None:
         """The client broke the protocol, or sent a frame that is too long: the rest of that is passed over."""
@@ -198,6 +252,10 @@ class TakeoverSocket(asyncio.Protocol):
         if self._skip:
             return
         kind = frame.msg_type
+        if kind != BINARY and frame.payload_size < PIECE_BYTES:
+            self._light += 1
+            if self._light == CHAFF_AT_ONCE:
+                self._weigh()
         if kind == BINARY and frame.fin and self._kind is None and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
             if not self._over:
                 self._receiver.received(frame.get_payload_as_bytes())
@@ -213,6 +271,23 @@ class TakeoverSocket(asyncio.Protocol):
             self._fail(PROTOCOL_ERROR)  # the end of nothing, or a beginning in the middle of something
         else:
             self._take_piece(kind, frame)
+
+    def _weigh(self) -> None:
+        """Another so many frames that say nothing: who sends too many is read more slowly, and sent away in the end."""
+        self._light = 0
+        now = time.monotonic()
+        if self._chaff is None:
+            self._chaff = Chaff(now)
+        wait = self._chaff.take(CHAFF_AT_ONCE, now)
+        if self._chaff.too_long(now) and self._open:
+            self._receiver.overworked()
+        if wait and not self._slowed:
+            self._slowed = True
+            asyncio.get_running_loop().call_later(wait, self._unslow)
+
+    def _unslow(self) -> None:
+        self._slowed = False
+        self._go_on()
 
     def _take_piece(self, kind: WSMsgType, frame: WSFrame) -> None:
         """A message, or a piece of one; their sum is bounded, too."""
@@ -302,6 +377,9 @@ class TakeoverSocket(asyncio.Protocol):
         self._receiver.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        rest, self._rest = self._rest, b""
+        if rest and not self._paused and not self._slowed:
+            self._read(rest)  # it came before the end
         self._open = False
         if self._timer is not None:
             self._timer.cancel()

@@ -41,6 +41,9 @@ class _Echo:
     def ponged(self) -> None:
         """Nobody asked."""
 
+    def overworked(self) -> None:
+        """Nobody is."""
+
     def drained(self) -> None:
         """It never has much to send."""
 

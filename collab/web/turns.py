@@ -3,7 +3,8 @@
 hypercorn reads 64 KiB at a time, and works through all frames in it, and in what has come meanwhile, without a pause.
 Frames that are no message (pings, pongs, empty parts) are counted by no limit of ours, since it does not show them:
 10,000 of them fit into one read, and one client that sends nothing else held up all others for ten seconds. So a turn
-is short here, and whoever takes too much of the processor for too long is read more slowly, and then cut off.
+is short here (the smallest frames of one cost some 20 ms), and whoever takes too much of the processor for too long is
+read more slowly, and then cut off.
 """
 
 from __future__ import annotations
@@ -22,17 +23,14 @@ from hypercorn.events import Closed, RawData
 from ..limits import Bucket
 from ..log import get_logger
 from ..metrics import Metrics
+from ..transport.turns import PATIENCE_SECONDS, TURN_BYTES
 
 log = get_logger(__name__)
 
-TURN_BYTES = 4096
-"""What is read in one turn. Of the smallest frames these are 700, and cost some 20 ms."""
 SHARE = 0.2
 """Which part of the processor one connection may use for reading its frames; editors use a thousandth."""
 BURST_SECONDS = 0.25
 """How much of it at once."""
-PATIENCE_SECONDS = 10.0
-"""For how long a connection may be slowed down without a pause; then it is cut off."""
 
 
 class Timed:

@@ -125,7 +125,7 @@ class Running:
         pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
         settings: dict[str, str | None] = {"NODE_ENV": "production", "HOST": "127.0.0.1"}
         if kind.ours:
-            settings |= {"COLLAB_AUTH__JWT_SECRET": SECRET, "COLLAB_SERVER__FAST_PATH": "yes"}
+            settings["COLLAB_AUTH__JWT_SECRET"] = SECRET
         self.server = Server(health="/ready" if kind.ours else None, env={**settings, **(env or {})})
         self.server.env.setdefault("PORT", str(self.server.port))
         folder = str(self.server.folder)

@@ -30,6 +30,7 @@ class Recorder:
         self.sizes: list[int] = []
         self.drains = 0
         self.pongs = 0
+        self.overworks = 0
         self.ended: list[int] = []
         self.on_frame: Callable[[bytes | str], None] = lambda frame: None
 
@@ -43,6 +44,10 @@ class Recorder:
 
     def ponged(self) -> None:
         self.pongs += 1
+
+    def overworked(self) -> None:
+        self.overworks += 1
+        self.socket.close(1013, "enough")
 
     def drained(self) -> None:
         self.drains += 1

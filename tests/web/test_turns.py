@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from collab.metrics import Metrics
+from collab.transport.turns import TURN_BYTES
 from collab.web import turns
 from collab.web.turns import Patient, Timed
 
@@ -71,7 +72,7 @@ class Transport:
 def reading(handle: Any, parts: int) -> tuple[Patient, Transport]:
     """A connection to which so many parts have come, and whose protocol does `handle` with each."""
     reader = asyncio.StreamReader()
-    reader.feed_data(bytes(parts * turns.TURN_BYTES))
+    reader.feed_data(bytes(parts * TURN_BYTES))
     reader.feed_eof()
     transport = Transport()
     one = Patient.__new__(Patient)
