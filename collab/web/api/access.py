@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 from urllib.parse import quote, unquote_to_bytes
@@ -69,10 +69,12 @@ class Admin:
     Attributes:
         name: The subject of a token; `admin` with the server's own one, `local` without any.
         address: Where from, after trusted proxies.
+        allowed: Raises `Forbidden` unless the same token covers another room, too.
     """
 
     name: str
     address: str
+    allowed: Callable[[str], Awaitable[object]] = field(repr=False, compare=False)
 
 
 def admin_token(settings: AdminSettings) -> str | None:
@@ -108,18 +110,23 @@ class Door:
         self._own_pages = Origins(["same"])
 
     async def admit(self, scope: Scope, room: str | None, address: str) -> Admin:
-        """Who may ask about this room, or about the whole server.
+        """Whoever asks, when they may ask about this room, or about the whole server (None).
 
         Raises:
-            Unauthorized, Forbidden: Nobody may.
+            Unauthorized, Forbidden: They may not.
         """
+        name = await self._name(scope, room, address)
+        return Admin(name, address, lambda other: self._name(scope, other, address))
+
+    async def _name(self, scope: Scope, room: str | None, address: str) -> str:
+        """What they are called."""
         token = find_token(b"", scope["headers"]).token
         if token is None:
             if self._digest is None and self._is_own(scope):
-                return Admin("local", address)
+                return "local"
             raise Unauthorized(CLOSED if self._digest is None and not self._knows_tokens else NEEDED)
         if self._digest is not None and hmac.compare_digest(self._digest, _digest(token)):
-            return Admin("admin", address)
+            return "admin"
         if not self._knows_tokens:
             raise Unauthorized(CLOSED if self._digest is None else "this is not the token of the admin API")
         grant = await self._granted(Knock(room or _any_room(), token, address))
@@ -128,7 +135,7 @@ class Door:
         if grant.level < Level.ADMIN or (room is None and not self._says_all):
             what = "this room" if room is not None else "every room (`**`), which this needs"
             raise Forbidden(f"the token has not the level `admin` for {what}")
-        return Admin(grant.subject or "unnamed", address)
+        return grant.subject or "unnamed"
 
     async def _granted(self, knock: Knock) -> Grant:
         answer = self._authorize(knock)

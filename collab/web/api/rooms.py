@@ -163,6 +163,7 @@ class Rooms:
     async def duplicate(self, name: RoomName, copy: Copy, admin: Asks) -> Copied:
         """Writes the document as it is now into a room that is empty. Their histories are apart from then on."""
         to = checked_name(copy.to.encode(errors="surrogatepass"), max_bytes=self._served.settings.rooms.name_bytes)
+        await admin.allowed(to)
         async with self._desk.room(name) as opened:
             state = opened.core.difference(b"\x00")
 

@@ -86,13 +86,21 @@ def test_signed_tokens():
         assert is_problem(asked(server, "/rooms/a%2Fb", **own), 404)  # let in, and there is no such room
         assert is_problem(asked(server, "/rooms/b%2Fb", **own), 403)
         assert is_problem(asked(server, "/rooms/a%252Fb", **own), 403)  # a room called "a%2Fb"
+        url = f"{server.http_url}/api/v1/rooms/a%2Fb"
+        httpx.put(f"{url}/document", content="x", headers=own | {"content-type": "text/plain"})
+        for to, status in (("a/c", 201), ("b/c", 403), ("a/b/c", 403)):
+            answer = httpx.post(f"{url}/duplicate", json={"to": to}, headers=own)
+            assert answer.status_code == status, "a copy goes to rooms of the same token alone"
+        assert [one["name"] for one in asked(server, **admin).json()["items"]] == ["a/b", "a/c"]
         assert is_problem(asked(server, **signed({"**": "admin"}, exp=time.time() - 60)), 401)
         assert is_problem(asked(server), 401)
         answer = httpx.post(f"{server.http_url}/api/v1/revocations", json={"token_id": "one"}, headers=admin)
         assert answer.status_code == 204
         assert is_problem(asked(server, **admin), 401)
         audit = asked(server, "/audit", **signed({"**": "admin"})).json()["items"]
-        assert [(one["who"], one["what"]) for one in audit] == [("ana", "access.revoke")]
+        assert [(one["who"], one["what"]) for one in audit] == [
+            ("ana", what) for what in ("access.revoke", "room.duplicate", "document.put")
+        ]
         assert not server.complaints()
 
 

@@ -15,7 +15,12 @@ from collab.web.api.audit import Audit
 from tests.support.server import Server
 from tests.web.api.conftest import BEARER, TOKEN
 
-ANA = Admin("ana", "203.0.113.7")
+
+async def everywhere(room: str) -> None:
+    """This admin may do everything."""
+
+
+ANA = Admin("ana", "203.0.113.7", everywhere)
 
 
 def test_every_change_is_noted(server, http, room):
