@@ -176,9 +176,12 @@ class AdminSettings(Section):
     body_bytes: Size = Field(default=16 * MiB, description="Largest request body that the admin API takes, in bytes.")
     write_seconds: Seconds = Field(
         default=30.0,
-        description="Longest time for reading a request, and then for what it asks for up to its commit.",
+        description="Longest time for waiting for a turn, then for reading a request, and then for what it asks for, "
+        "up to its commit.",
     )
-    concurrency: Count = Field(default=32, description="Number of requests that the admin API works on at once.")
+    concurrency: Count = Field(
+        default=32, description="Number of requests that the admin API works on at once; others wait."
+    )
 
     @field_validator("token_file")
     @classmethod

@@ -196,7 +196,7 @@ class Gate:
         self._app = app
         self._served = served
         self._door = door
-        self._busy = 0
+        self._turns = anyio.Semaphore(served.settings.admin.concurrency)
         server = served.settings.server
         self._trusted = parse_networks(server.trusted_proxies)
 
@@ -241,14 +241,15 @@ class Gate:
         peer = scope.get("client")
         address = client_address(peer[0] if peer else None, scope["headers"], self._trusted)
         await self._admit(scope, segments, address)
-        if self._busy >= settings.admin.concurrency:
+        with anyio.move_on_after(settings.admin.write_seconds) as patience:
+            await self._turns.acquire()  # nothing of the body is here yet, so waiting costs little
+        if patience.cancelled_caught:
             raise TooMany("requests to the admin API", settings.admin.concurrency)
-        self._busy += 1
         try:
             receive = await self._whole(scope, receive)
             await self._app(scope, receive, send)
         finally:
-            self._busy -= 1
+            self._turns.release()
 
     async def _admit(self, scope: Scope, segments: list[str], address: str) -> None:
         room = None
