@@ -7,6 +7,8 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── Unauthorized                           4401       401       1
 ├── Forbidden                              4403       403       1
 ├── NoSuchRoom                             4404       404       1
+├── Conflict                               4409       409       1
+│   └── Stale                              4412       412       1
 ├── TooLarge(what, size, limit)            4413       413       1
 ├── TooDeep(what, limit)                   4422       422       1
 ├── DamagedRoom(room, what)                4423       423       4
@@ -87,6 +89,23 @@ class NoSuchRoom(CollabError):
 
     def __str__(self) -> str:
         return f"there is no room {self.room!r}"
+
+
+class Conflict(CollabError):
+    """What is asked for does not go with what is there. Nothing was changed."""
+
+    close_code = 4409
+    http_status = 409
+
+
+class Stale(Conflict):
+    """The document is not what it was when whoever asks last saw it. Nothing was changed."""
+
+    close_code = 4412
+    http_status = 412
+
+    def __str__(self) -> str:
+        return "the document has changed since you saw it: read it again"
 
 
 class TooLarge(CollabError):

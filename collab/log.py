@@ -96,6 +96,11 @@ def configure(
         root.removeHandler(old)
     root.addHandler(output)
     logging.captureWarnings(True)
+    set_level(level)
+
+
+def set_level(level: Level) -> None:
+    """From now on write what has at least this level (other libraries: see `configure`)."""
     for name, least in (("collab", level), ("hypercorn", "info"), ("", "warning")):
         logging.getLogger(name).setLevel(max(logging.getLevelName(least.upper()), logging.getLevelName(level.upper())))
 

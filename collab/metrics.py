@@ -42,6 +42,7 @@ MESSAGE_TYPES = (
 TRANSPORTS = ("asgi", "takeover")
 LABELS = ("direction", "type")
 OUTCOMES = ("accepted", "refused")
+API_OUTCOMES = ("done", "unauthorized", "refused", "failed")
 # What may be reached: fields of the `limits` section, and origins.
 LIMITS = (
     "auth_concurrency",
@@ -162,6 +163,10 @@ class Metrics:
         self.limited = counters("limited", "limit", LIMITS, "What clients wanted and did not get, by the limit.")
         self.received = {kind: Traffic() for kind in MESSAGE_TYPES}
         self.sent = {kind: Traffic() for kind in MESSAGE_TYPES}
+
+        self.api_requests = counters(
+            "api_requests", "outcome", API_OUTCOMES, "Requests to the admin API: done; without access; refused; failed."
+        )
 
         # Rooms
         self.rooms = gauges("rooms", "state", ("open", "idle"), "Rooms in memory: with someone in them, or kept warm.")

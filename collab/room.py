@@ -168,7 +168,7 @@ class RoomCore:
         return self.replica.difference(state_vector)
 
     def requeue(self, updates: list[Incoming]) -> None:
-        """Take in again what a failed tick was about, before all that came after it."""
+        """Take in `updates`, which are vetted, before all that came: a failed tick's again, or the server's own."""
         self._inbox[:0] = updates
         self._rouse()
 

@@ -21,7 +21,7 @@ FLOORS: list[list[list[str]]] = [
         *(["receipts", "seat", "letters"], ["link"]),
     ],
     [["compactor", "yroom", "opened", "hub"]],
-    [["transport", "place", "intake", "liveness", "addresses", "connection"], ["history"], ["content"]],
+    [["transport", "place", "intake", "liveness", "addresses", "connection"], ["desk", "history"], ["content"]],
     [["web", "console", "supervisor", "__init__", "cli", "__main__"]],
 ]
 FLOOR = {name: floor for floor, groups in enumerate(FLOORS) for group in groups for name in group}
@@ -53,6 +53,7 @@ DRIVERS = {
     "picows": ["transport/frames.py", "transport/takeover.py"],
     "hypercorn": ["transport/*", "web/*", "cli/serve.py"],
     "starlette": ["web/*"],
+    "fastapi": ["web/api/*"],
     "uvloop": ["web/server.py", "cli/serve.py", "supervisor.py"],
     "pycrdt.websocket": ["yroom.py"],
     "pycrdt.store": ["yroom.py"],  # its type is in the signature that is overridden
@@ -61,7 +62,7 @@ DRIVERS = {
     "jwt": ["auth/*"],
     "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],
-    "pydantic": ["settings/*"],
+    "pydantic": ["settings/*", "web/api/*"],
     "pydantic_settings": ["settings/*"],
     "rich": ["cli/*"],
     "typer": ["cli/*"],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collab.log import Throttle, configure, get_logger
+from collab.log import Throttle, configure, get_logger, set_level
 
 
 class Terminal(io.StringIO):
@@ -226,6 +226,17 @@ def test_keys_are_kept_apart(lines, clock):
     for key in (1, 2, 1):
         throttle.log("info", "x", key=key)
     assert len(lines()) == 2
+
+
+def test_another_level_from_now_on(lines):
+    log.debug("a")
+    set_level("debug")
+    log.debug("b")
+    set_level("error")
+    log.warning("c")
+    logging.getLogger("hypercorn.error").warning("d")
+    assert [line["event"] for line in lines()] == ["b"]
+    set_level("info")
 
 
 def test_flush(lines, clock):

@@ -8,7 +8,6 @@ async with authorizer(settings.auth, host=settings.server.host) as authorize:
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Self
@@ -54,9 +53,7 @@ def authorizer(
     keys = local_keys(auth) if mode == "jwt" else []
     if mode == "webhook":
         secret = auth.webhook_secret.get_secret_value() if auth.webhook_secret else ""
-        _long_enough("COLLAB_AUTH__WEBHOOK_SECRET", secret)
-    if auth.admin_token is not None:
-        _long_enough("COLLAB_AUTH__ADMIN_TOKEN", auth.admin_token.get_secret_value())
+        long_enough("COLLAB_AUTH__WEBHOOK_SECRET", secret)
     return Authorizer(auth, mode, keys, host, wall, monotonic)
 
 
@@ -166,13 +163,6 @@ class Authorizer:
             return self._judge(knock, knock.token, self._local)
         return self._with_published(knock, knock.token, self._published)
 
-    def is_admin(self, token: str | None) -> bool:
-        """Whether this is the token of the admin API; takes as long for a wrong one as for the right one."""
-        if self._auth.admin_token is None or token is None:
-            return False
-        shown, wanted = token.encode("utf-8", "replace"), self._auth.admin_token.get_secret_value().encode()
-        return hmac.compare_digest(shown, wanted)
-
     def find_token(
         self,
         query: bytes,
@@ -243,7 +233,8 @@ def _mode(auth: AuthSettings, host: str) -> Mode:
     return mode
 
 
-def _long_enough(name: str, secret: str) -> None:
+def long_enough(name: str, secret: str) -> None:
+    """Raise `SettingsError` when the secret that the setting `name` holds could be found by trying."""
     size = len(secret.encode())
     if size < SECRET_BYTES:
         raise SettingsError(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,28 +11,13 @@ import typer
 from pycrdt import Doc
 
 from .. import recovery
-from ..content.html import to_html
-from ..content.markdown import to_markdown
-from ..content.plain import to_json
-from ..content.prosemirror import to_prosemirror
-from ..content.text import to_text
+from ..content.formats import Format, written
 from ..errors import NoSuchRoom, SettingsError, StoreLocked
 from ..fence import fenced
 from ..settings import load_settings
 from ..store import Store
 from .app import StoreURL, app, existing_store, store_file
 from .live import ServerURL, Token, live_room
-
-
-class Format(StrEnum):
-    """How a document is written."""
-
-    yjs = "yjs"
-    json = "json"
-    prosemirror = "prosemirror"
-    html = "html"
-    text = "text"
-    markdown = "markdown"
 
 
 @app.command()
@@ -58,7 +41,7 @@ def export(
 ) -> None:
     """Write a room's document, out of the store or from the running server that has it: as JSON, as a page, as text, or
     as the Yjs update that makes it."""
-    body = _written(_found(room, store, server, token), format, field)
+    body = written(_found(room, store, server, token), format, field)
     if output is None:
         sys.stdout.buffer.write(body)
     else:
@@ -90,27 +73,3 @@ async def _load(store: Store, room: str) -> Doc[Any]:
         if not stored.seq:
             raise NoSuchRoom(room)
         return (await recovery.build(room, stored)).doc
-
-
-def _written(doc: Doc[Any], format: Format, field: str | None) -> bytes:
-    match format:
-        case Format.yjs:
-            return fenced(doc.get_update)
-        case Format.html:
-            text = to_html(to_prosemirror(doc, field))
-        case Format.markdown:
-            text = to_markdown(to_prosemirror(doc, field))
-        case Format.text:
-            text = _text(doc, field)
-        case Format.json | Format.prosemirror:
-            found = to_json(doc) if format is Format.json else to_prosemirror(doc, field)
-            text = json.dumps(found, ensure_ascii=False, indent=2)
-    return text.encode() + b"\n"
-
-
-def _text(doc: Doc[Any], field: str | None) -> str:
-    """The text of a root; for a document without XML all the roots that are plain text."""
-    roots = to_json(doc)
-    plain = [text for name, text in roots.items() if isinstance(text, str) and field in (None, name)]
-    whole = to_prosemirror(doc, field)
-    return to_text(whole) if "content" in whole else "\n\n".join(plain)

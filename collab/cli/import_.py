@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import anyio
 import typer
-from pycrdt import Doc, TransactionEvent
+from pycrdt import Doc
 
 from .. import recovery
 from ..content import build
+from ..content.edits import as_prosemirror, merge, noted
 from ..content.plain import to_json
-from ..content.prosemirror import MAX_DEPTH, find_field, has_xml, to_prosemirror
+from ..content.prosemirror import MAX_DEPTH, find_field, has_xml
 from ..errors import BadMessage, BadUpdate, SettingsError, StoreLocked, TooDeep
 from ..fence import fenced
 from ..names import checked_name
@@ -157,49 +158,13 @@ def update_for(doc: Doc[Any], task: Import) -> bytes:
             )
     if isinstance(task.found, bytes):
         if not task.replace:
-            return _merge(doc, task.found)
-        return _write(doc, build.replace, *_as_json(task.found, task.field))
+            return merge(doc, task.found)
+        return _write(doc, build.replace, *as_prosemirror(task.found, task.field))
     field = task.field or find_field(doc)
     return _write(doc, build.replace if task.replace else build.append, task.found, field)
-
-
-def _merge(doc: Doc[Any], update: bytes) -> bytes:
-    clocks = vet.parse_state_vector(fenced(doc.get_state))
-    if vet.parse(update).missing(clocks):
-        raise BadUpdate("this update builds on something that the room does not have: export the whole document")
-    return vet.EMPTY if _noted(doc, lambda: doc.apply_update(update)) == vet.EMPTY else update
-
-
-def _as_json(update: bytes, field: str | None) -> tuple[dict[str, Any], str]:
-    """What an update holds, to be written anew: what merges does not replace."""
-    doc: Doc[Any] = Doc()
-    fenced(doc.apply_update, update)
-    field = field or find_field(doc)
-    others = [name for name, content in to_json(doc).items() if content is not None and name != field]
-    if others or not has_xml(doc, field):
-        raise BadMessage(
-            f"only XML in one root can replace: this update has {', '.join(map(repr, others)) or 'none'} "
-            f"beside {field!r}; merge it with --append, or import it into another room"
-        )
-    return to_prosemirror(doc, field), field
 
 
 def _write(doc: Doc[Any], how: Callable[[Doc[Any], Any, str], None], found: dict[str, Any], field: str) -> bytes:
     if not fenced(has_xml, doc, field) and to_json(doc).get(field) is not None:
         raise BadMessage(f"root {field!r} of the room holds no XML: name another one with --field")
-    return _noted(doc, lambda: how(doc, found, field))
-
-
-def _noted(doc: Doc[Any], call: Callable[[], None]) -> bytes:
-    """What `call` changes in `doc`, as one update."""
-    seen: list[bytes] = []
-
-    def changed(event: TransactionEvent) -> None:
-        seen.append(event.update)
-
-    subscription = doc.observe(changed)
-    try:
-        fenced(call)
-    finally:
-        doc.unobserve(subscription)
-    return seen[0] if seen else vet.EMPTY
+    return noted(doc, lambda: how(doc, found, field))

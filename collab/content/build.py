@@ -85,7 +85,17 @@ def _is_name(name: Any) -> bool:
 def _check_attrs(one: Any) -> None:
     if not isinstance(one.get("attrs") or {}, dict):
         raise BadMessage('not a ProseMirror document: "attrs" should be an object')
-    waiting: list[tuple[Any, int]] = [(one.get("attrs"), 0)]
+    check_values(one.get("attrs"))
+
+
+def check_values(top: Any) -> None:
+    """Look through values that are to stand in a document.
+
+    Raises:
+        BadMessage: Something in it is none that JavaScript can read as it is.
+        TooDeep: It nests too deep.
+    """
+    waiting: list[tuple[Any, int]] = [(top, 0)]
     while waiting:
         value, depth = waiting.pop()
         if depth >= MAX_VALUE_DEPTH - 1:

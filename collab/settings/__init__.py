@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..errors import SettingsError
-from .access import AuthSettings
+from .access import AdminSettings, AuthSettings
 from .sections import (
     LimitSettings,
     LivenessSettings,
@@ -174,6 +174,7 @@ class Settings(BaseSettings):
     liveness: LivenessSettings = LivenessSettings()
     log: LogSettings = LogSettings()
     auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
 
     def __init__(self, *, _options: bool = False, **sections: Any) -> None:
         sources = {setting.name: setting.find(sections, options=_options)[1] for setting in every_setting()}

@@ -1,4 +1,4 @@
-"""The fields of the section `auth`: how the server knows who may do what."""
+"""The fields of the sections `auth` and `admin`: how the server knows who may do what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from .sections import Count, Seconds, Section, _lower
+from .sections import Count, Seconds, Section, Size, _lower
+from .values import MiB
 
 Word = BeforeValidator(_lower)
 Algorithm = Literal[
@@ -37,6 +38,15 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def _open_once(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
+    return path
 
 
 class AuthSettings(Section):
@@ -122,19 +132,11 @@ class AuthSettings(Section):
     cookie: str | None = Field(
         default=None, description="Name of a cookie that may hold the token; only pages that are allowed may use it."
     )
-    admin_token: SecretStr | None = Field(
-        default=None, description="Token of at least 32 characters that opens the admin API; not set: nobody has it."
-    )
 
     @field_validator("jwt_secret_file", "jwt_public_key_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            try:
-                path.open("rb").close()
-            except OSError as error:
-                raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
-        return path
+        return _open_once(path)
 
     @field_validator("jwks_url", "webhook_url")
     @classmethod
@@ -159,4 +161,35 @@ class AuthSettings(Section):
     def _rules(self) -> Self:
         if self.jwt_secret is not None and self.jwt_secret_file is not None:
             raise ValueError("{jwt_secret} and {jwt_secret_file} are both set: leave one out")
+        return self
+
+
+class AdminSettings(Section):
+    """The admin HTTP API: docs/reference/api.md."""
+
+    token: SecretStr | None = Field(
+        default=None, description="Token of at least 32 bytes that opens the admin API (`Authorization: Bearer ...`)."
+    )
+    token_file: Path | None = Field(
+        default=None, description="File that holds that token instead; white space around it does not count."
+    )
+    body_bytes: Size = Field(default=16 * MiB, description="Largest request body that the admin API takes, in bytes.")
+    write_seconds: Seconds = Field(
+        default=30.0,
+        description="Longest time for waiting for a turn, then for reading a request, and then for what it asks for, "
+        "up to its commit.",
+    )
+    concurrency: Count = Field(
+        default=32, description="Number of requests that the admin API works on at once; others wait."
+    )
+
+    @field_validator("token_file")
+    @classmethod
+    def _can_be_read(cls, path: Path | None) -> Path | None:
+        return _open_once(path)
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("{token} and {token_file} are both set: leave one out")
         return self

@@ -27,6 +27,7 @@ from ..seat import Seat
 from ..settings import Settings
 from ..store import Store
 from ..transport.asgi import Message, Receive, Send
+from .api.app import Api, Beside
 from .demo import Demo
 from .edge import Hardened, asked_at, with_cors
 from .health import Health
@@ -63,11 +64,13 @@ class App(anyio.AsyncContextManagerMixin):
         self.revoked = Revoked()
         self.sockets = Sockets(self.hub, authorize, self.revoked.covers)
         self._running = False
+        self._api = Api(self, authorize)
         routes = Health(self.hub).routes
         if not settings.server.production:
             routes += Demo().routes
         http = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: self._failed})
-        self._http = Hardened(with_cors(http, settings.server.allowed_origins))
+        both = Beside(self._api, http)
+        self._http = Hardened(with_cors(both, settings.server.allowed_origins))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and asked_at(scope, self.settings.server.internal_port):
@@ -84,6 +87,7 @@ class App(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with self.access or nullcontext(), self.hub:
             self.revoked.open(self.hub.store)
+            self._api.open()
             self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
             await self.sockets.try_out()
             self._running = True
@@ -92,6 +96,7 @@ class App(anyio.AsyncContextManagerMixin):
             finally:
                 self._running = False
                 await self.sockets.cut()
+                self._api.close()
 
     def _hear(self, listener: Listener, room: str, text: str, seat: Seat) -> None:
         """Hand what an editor said to the application, whose trouble is not the room's."""
@@ -178,7 +183,8 @@ class App(anyio.AsyncContextManagerMixin):
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return PlainTextResponse(
-        "This is a collab server. Editors connect here over WebSocket; see /health, /ready, /live and /metrics.\n",
+        "This is a collab server. Editors connect here over WebSocket; see /health, /ready, /live, /metrics "
+        "and /api/docs.\n",
         status_code=404,
     )
 

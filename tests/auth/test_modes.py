@@ -63,7 +63,6 @@ def test_mode(settings, host, mode):
         ({"jwt_secret": "hush"}, "127.0.0.1", "openssl rand"),
         ({"jwt_secret": SECRET, "jwt_algorithm": "RS256"}, "127.0.0.1", "COLLAB_AUTH__JWT_ALGORITHM"),
         ({"webhook_url": URL}, "127.0.0.1", "COLLAB_AUTH__WEBHOOK_SECRET"),
-        ({"admin_token": "hush"}, "127.0.0.1", "COLLAB_AUTH__ADMIN_TOKEN"),
     ],
 )
 def test_refused_at_start(settings, host, remedy):
@@ -179,13 +178,6 @@ async def test_leaving_ends_a_fetch(clock):
             pass
         assert [task for task in asyncio.all_tasks() if task.get_name() == "jwks"] == []
         never.set()
-
-
-def test_admin():
-    authorize = made(admin_token=SECRET)
-    assert authorize.is_admin(SECRET)
-    assert not any(authorize.is_admin(token) for token in (None, "", SECRET[:-1], SECRET + "x", "\ud800"))
-    assert not made().is_admin("") and not made().is_admin(None)
 
 
 def test_the_cookie_of_the_settings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from collab.settings.access import AuthSettings, is_loopback
+from collab.settings.access import AdminSettings, AuthSettings, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,17 @@ def test_one_secret(tmp_path):
     file.touch()
     with pytest.raises(ValidationError, match="leave one out"):
         AuthSettings(jwt_secret=SecretStr("x"), jwt_secret_file=file)
+
+
+def test_one_admin_token(tmp_path):
+    file = tmp_path / "token"
+    with pytest.raises(ValidationError, match="this user can read"):
+        AdminSettings(token_file=file)
+    file.touch()
+    assert AdminSettings(token_file=file).token_file == file
+    with pytest.raises(ValidationError, match="leave one out"):
+        AdminSettings(token=SecretStr("x"), token_file=file)
+    assert "hush" not in repr(AdminSettings(token=SecretStr("hush")))
 
 
 def test_words_in_any_case():

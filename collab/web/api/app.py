@@ -1,0 +1,133 @@
+"""The API as one ASGI app: its parts, their errors, its description."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ... import __version__
+from ...auth import Authorize
+from ...desk import Desk
+from ...errors import CollabError
+from . import problems
+from .access import Door, Gate, Served
+from .audit import Audit
+from .connections import Connections
+from .document import Document
+from .page import POLICY, page
+from .rooms import Rooms
+from .server import Server
+
+PREFIX = "/api"
+ABOUT = (
+    "For administrators: the token of COLLAB_ADMIN__TOKEN, or a signed token with the level admin, as a bearer. "
+    "Errors are problem+json (RFC 9457). A room's name is one segment of a path, percent-encoded, every / as %2F."
+)
+
+
+class Beside:
+    """The API under `/api`, and `others` for all else.
+
+    Not by a mount of Starlette's, which takes no path in which a line feed is encoded, as a room's name may have it.
+    """
+
+    def __init__(self, api: ASGIApp, others: ASGIApp) -> None:
+        self._api = api
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root: str = scope.get("root_path", "").rstrip("/")
+        if not scope["path"].startswith(f"{root}/"):  # some servers leave it out of the path
+            root = ""
+        path = scope["path"].removeprefix(root)
+        if path == PREFIX or path.startswith(PREFIX + "/"):
+            await self._api({**scope, "root_path": root + PREFIX}, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
+class Api:
+    """What answers under `/api`.
+
+    Args:
+        served: The server.
+        authorize: Decides about editors.
+
+    Raises:
+        SettingsError: The admin token could be found by trying.
+    """
+
+    def __init__(self, served: Served, authorize: Authorize) -> None:
+        self._desk = Desk(served.hub, served.settings.admin.write_seconds)
+        self._audit = Audit(served.hub.store)
+        app = FastAPI(
+            title="collab admin API",
+            version=__version__,
+            description=ABOUT,
+            openapi_url=None,  # both are ours: FastAPI's page loads its parts from elsewhere
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            exception_handlers={
+                CollabError: problems.on_error,
+                HTTPException: problems.on_http,
+                RequestValidationError: problems.on_invalid,
+                Exception: problems.on_failure,
+            },
+            responses=problems.RESPONSES,
+            # Shown in the description; who asks was looked at before (access.py).
+            dependencies=[Depends(HTTPBearer(auto_error=False))],
+        )
+        app.state.name_bytes = served.settings.rooms.name_bytes
+        for part in (
+            Rooms(served, self._desk, self._audit),
+            Document(self._desk, self._audit),
+            Connections(served, self._audit),
+            Server(served, self._audit),
+            self._audit,
+        ):
+            app.include_router(part.router, prefix="/v1")
+        app.add_route("/openapi.json", self._description, include_in_schema=False)
+        app.add_route("/docs", self._page, include_in_schema=False)
+        self._describe(app)
+        self._app = app
+        self._gate = Gate(app, served, Door(served, authorize))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
+
+    def open(self) -> None:
+        """Read what was kept. The store is open."""
+        self._audit.open()
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self._desk.close()
+
+    def description(self, prefix: str) -> dict[str, object]:
+        """The OpenAPI document; `prefix` is where the API is."""
+        return self._app.openapi() | {"servers": [{"url": prefix}]}
+
+    def _describe(self, app: FastAPI) -> None:
+        """FastAPI writes down what is wrong as JSON of its own, beside ours."""
+        schema = app.openapi()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                for status in ("4XX", "5XX"):
+                    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+                    operation["responses"][status]["content"] = content
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+
+    async def _description(self, request: Request) -> Response:
+        return JSONResponse(self.description(request.scope["root_path"]))
+
+    async def _page(self, request: Request) -> Response:
+        prefix = request.scope["root_path"]
+        html = page(self.description(prefix), f"{prefix}/openapi.json")
+        return HTMLResponse(html, headers={"content-security-policy": POLICY})
