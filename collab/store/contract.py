@@ -24,7 +24,10 @@ import pytest
 
 from ..errors import Unavailable
 from . import Entry, Kind, RoomInfo, Row, Store, Stored
-from .contract_past import NEVER_WRITTEN, NOW, Opener, PastContract, listing, rows_of
+
+pytest.register_assert_rewrite("collab.store.contract_past")
+
+from .contract_past import NEVER_WRITTEN, NOW, Opener, PastContract, listing, rows_of  # noqa: E402
 
 __all__ = ["Opener", "StoreContract"]
 
