@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collab.store.seal import checkpoint_seal, row_seal, to_nanoseconds, to_seconds
+from collab.store.seal import checkpoint_seal, checksum, row_seal, snapshot_seal, to_nanoseconds, to_seconds
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 rows = st.tuples(
@@ -63,3 +63,18 @@ def test_a_clock_that_is_far_off_still_gives_a_number_that_fits(seconds):
 def test_what_is_no_time_is_refused(seconds):
     with pytest.raises(ValueError):
         to_nanoseconds(seconds)
+
+
+def test_a_snapshot_is_sealed_with_all_that_is_said_of_it():
+    whole = (b"room", 7, 1, 5, 99, False, 10, b"abc", b"label", b"note", b"ana", b"manual")
+    others = (b"other", 8, 2, 6, 98, True, 11, b"abd", b"labe", b"lnote", None, b"base")
+    seals = {snapshot_seal(*whole)}
+    for place, other in enumerate(others):
+        seals.add(snapshot_seal(*whole[:place], other, *whole[place + 1 :]))
+    seals.add(snapshot_seal(*whole[:8], b"labe", b"lnote", *whole[10:]))  # the same letters, cut elsewhere
+    seals.add(snapshot_seal(*whole[:10], b"", *whole[11:]))
+    assert len(seals) == 1 + len(others) + 2
+
+
+def test_a_checksum_that_people_can_compare():
+    assert checksum(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
