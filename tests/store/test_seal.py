@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,14 +67,13 @@ def test_what_is_no_time_is_refused(seconds):
 
 
 def test_a_snapshot_is_sealed_with_all_that_is_said_of_it():
-    whole = (b"room", 7, 1, 5, 99, False, 10, b"abc", b"label", b"note", b"ana", b"manual")
-    others = (b"other", 8, 2, 6, 98, True, 11, b"abd", b"labe", b"lnote", None, b"base")
-    seals = {snapshot_seal(*whole)}
-    for place, other in enumerate(others):
-        seals.add(snapshot_seal(*whole[:place], other, *whole[place + 1 :]))
-    seals.add(snapshot_seal(*whole[:8], b"labe", b"lnote", *whole[10:]))  # the same letters, cut elsewhere
-    seals.add(snapshot_seal(*whole[:10], b"", *whole[11:]))
-    assert len(seals) == 1 + len(others) + 2
+    whole: list[Any] = [b"room", 7, 1, 5, 99, False, 10, b"abc", b"label", b"note", b"ana", b"manual"]
+    others: list[Any] = [b"other", 8, 2, 6, 98, True, 11, b"abd", b"lab", b"not", None, b"base"]
+    changed = [[*whole[:place], other, *whole[place + 1 :]] for place, other in enumerate(others)]
+    changed.append([*whole[:8], b"labe", b"lnote", *whole[10:]])  # the same letters, cut elsewhere
+    changed.append([*whole[:10], b"", *whole[11:]])  # nobody is not somebody without a name
+    seals = {snapshot_seal(*one) for one in [whole, *changed]}
+    assert len(seals) == 1 + len(changed)
 
 
 def test_a_checksum_that_people_can_compare():
