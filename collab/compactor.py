@@ -25,14 +25,18 @@ ROWS_PER_BYTE = 1 / 1024
 class Compactor:
     """The queue of rooms to compact. Each reads what is stored, so the live rooms are not touched.
 
+    Args:
+        keep: Whether the rows that a checkpoint covers stay as history.
+
     Attributes:
         watched: Stands around each compaction, given the room's name; what it raises keeps the room from it.
     """
 
-    def __init__(self, store: Store, settings: StoreSettings, metrics: Metrics) -> None:
+    def __init__(self, store: Store, settings: StoreSettings, metrics: Metrics, *, keep: bool = True) -> None:
         self._store = store
         self._settings = settings
         self._metrics = metrics
+        self._keep = keep
         self._journals: dict[str, Journal] = {}
         self.watched: Callable[[str], AbstractContextManager[None]] = lambda room: nullcontext()
         self._work = Event()
@@ -57,7 +61,7 @@ class Compactor:
             journal = self._journals.pop(room)
             try:
                 with self.watched(room):
-                    size = await recovery.compact(self._store, room)
+                    size = await recovery.compact(self._store, room, keep=self._keep)
                 if size:
                     journal.core.bytes = size
                     self._metrics.compactions.inc()

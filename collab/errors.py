@@ -7,11 +7,14 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── Unauthorized                           4401       401       1
 ├── Forbidden                              4403       403       1
 ├── NoSuchRoom                             4404       404       1
+├── NoSuchSnapshot(room, id)               4404       404       1
 ├── Conflict                               4409       409       1
 │   └── Stale                              4412       412       1
+├── Forgotten(room, seq, oldest)           4410       410       1
 ├── TooLarge(what, size, limit)            4413       413       1
 ├── TooDeep(what, limit)                   4422       422       1
 ├── DamagedRoom(room, what)                4423       423       4
+├── DamagedSnapshot(room, id, what)        4423       423       4
 ├── Quarantined(room, why)                 4423       423       4
 ├── TooMany(what, limit)                   1013       429       1
 ├── SlowPeer(queued, limit)                1013       503       1
@@ -108,6 +111,34 @@ class Stale(Conflict):
         return "the document has changed since you saw it: read it again"
 
 
+class NoSuchSnapshot(CollabError):
+    """The room has no snapshot with this number, or it was deleted."""
+
+    close_code = 4404
+    http_status = 404
+
+    def __init__(self, room: str, id: int) -> None:
+        super().__init__(room, id)
+        self.room, self.id = room, id
+
+    def __str__(self) -> str:
+        return f"room {self.room!r} has no snapshot {self.id}"
+
+
+class Forgotten(CollabError):
+    """A moment was asked for (a row's number) that the history kept of a room does not reach back to."""
+
+    close_code = 4410
+    http_status = 410
+
+    def __init__(self, room: str, seq: int, oldest: int) -> None:
+        super().__init__(room, seq, oldest)
+        self.room, self.seq, self.oldest = room, seq, oldest
+
+    def __str__(self) -> str:
+        return f"the history of room {self.room!r} begins at edit {self.oldest}; edit {self.seq} is not kept any more"
+
+
 class TooLarge(CollabError):
     """Something is larger than its limit (sizes in bytes)."""
 
@@ -149,6 +180,21 @@ class DamagedRoom(CollabError):
 
     def __str__(self) -> str:
         return f"room {self.room!r} is damaged in the store: {self.what}"
+
+
+class DamagedSnapshot(CollabError):
+    """What the store holds of one snapshot is not what was kept. The room and its other snapshots are not concerned."""
+
+    close_code = 4423
+    http_status = 423
+    exit_code = 4
+
+    def __init__(self, room: str, id: int, what: str) -> None:
+        super().__init__(room, id, what)
+        self.room, self.id, self.what = room, id, what
+
+    def __str__(self) -> str:
+        return f"snapshot {self.id} of room {self.room!r} is damaged in the store: {self.what}"
 
 
 class Quarantined(CollabError):

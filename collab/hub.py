@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -67,7 +67,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.store = open_store(settings.store.url) if store is None else store
         self.commits = GroupCommit(self.store, settings.store, self.metrics)
         self.quarantine = Quarantine(self.metrics)
-        self.compactor = Compactor(self.store, settings.store, self.metrics)
+        self.compactor = Compactor(self.store, settings.store, self.metrics, keep=settings.history.keep_days > 0)
         self.compactor.watched = partial(self.quarantine.reading, "compaction")
         self.commits.landed = self.compactor.look_at
         self.commits.broken = self._broken
@@ -117,6 +117,11 @@ class Hub(anyio.AsyncContextManagerMixin):
     def find(self, name: str) -> Opened | None:
         """The room, if it is in memory. No task switch: what is found cannot go away before it is held (`hold`)."""
         return self._rooms.get(name)
+
+    @property
+    def rooms(self) -> Collection[Opened]:
+        """The rooms in memory."""
+        return self._rooms.values()
 
     async def open(self, name: str) -> Opened:
         """The room, loaded from the store when it has to be, and held (`release` lets it go again).

@@ -202,6 +202,9 @@ class Metrics:
         self.store_up = gauge("store_up", "1 when the store took the last write or check, else 0.")
         self.store_failures = counter("store_failures", "Store operations that failed.")
         self.compactions = counter("compactions", "Rooms compacted.")
+        self.snapshots = counter("snapshots", "Snapshots made, by hand or by the server itself.")
+        self.snapshots_deleted = counter("snapshots_deleted", "Snapshots that were too old or too many.")
+        self.rows_forgotten = counter("rows_forgotten", "Edits that were too old to be kept.")
 
         # The process
         self.restarts = gauge("restarts", "How often the server was started again after it had died.")

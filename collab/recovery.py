@@ -237,11 +237,13 @@ async def _is_sound(room: str, checkpoint: bytes | None, updates: list[bytes]) -
     return draft.can_be_written()
 
 
-async def compact(store: Store, room: str) -> int:
-    """Replace the log of `room` by a checkpoint; returns its size in bytes, 0 when there was nothing to do.
+async def compact(store: Store, room: str, *, keep: bool = True) -> int:
+    """Put the log of `room` behind a checkpoint; returns its size in bytes, 0 when there was nothing to do.
 
-    What goes is only what the new checkpoint is proved to hold: it is loaded into another document, which must have the
-    same state vector, the same deletions and the same content. Runs beside a live room: it reads what is stored.
+    The checkpoint is proved to hold the document (`proved`). Runs beside a live room: it reads what is stored.
+
+    Args:
+        keep: Whether the rows stay as the room's history.
 
     Raises:
         DamagedRoom: The stored rows do not add up, or what yrs makes of them does not; they stay as they are.
@@ -252,6 +254,19 @@ async def compact(store: Store, room: str) -> int:
     loaded = await build(room, stored)
     if loaded.poison:
         raise DamagedRoom(room, f"rows {', '.join(map(str, loaded.poison))} cannot be read, so they are not compacted")
+    state = await proved(room, loaded)
+    done = await store.compact(room, state, covers=stored.seq, basis=stored.covers, keep=keep)
+    return len(state) if done else 0
+
+
+async def proved(room: str, loaded: Loaded) -> bytes:
+    """The full state of a room, proved to be it.
+
+    It is loaded into another document, which must have the same state vector, the same deletions and the same content.
+
+    Raises:
+        DamagedRoom: It does not.
+    """
     try:
         state = fenced(loaded.doc.get_update)
         await let_others_run()
@@ -259,13 +274,12 @@ async def compact(store: Store, room: str) -> int:
         fenced(proof.apply_update, state)
         await let_others_run()
         clocks = [vet.parse_state_vector(fenced(doc.get_state)) for doc in (loaded.doc, proof)]
-        proved = clocks[0] == clocks[1] and await to_thread.run_sync(same, state, fenced(proof.get_update))
+        alike = clocks[0] == clocks[1] and await to_thread.run_sync(same, state, fenced(proof.get_update))
     except (BadMessage, Panic) as error:
         raise DamagedRoom(room, f"a checkpoint made of it cannot be read back ({error})") from error
-    if not proved:
+    if not alike:
         raise DamagedRoom(room, "a checkpoint made of it does not hold the same document")
-    done = await store.compact(room, state, covers=stored.seq, basis=stored.covers)
-    return len(state) if done else 0
+    return state
 
 
 def same(one: bytes, other: bytes) -> bool:

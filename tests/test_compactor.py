@@ -101,10 +101,10 @@ async def test_a_room_that_cannot_be_compacted_does_not_stop_the_others():
     """Damaged, or with an error of the store's that nobody foresaw: it stays as it is, and the others are compacted."""
 
     class Fickle(Obedient):
-        async def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
+        async def compact(self, room: str, state: bytes, *, covers: int, basis: int, keep: bool = True) -> bool:
             if room == "unlucky":
                 raise ZeroDivisionError
-            return await super().compact(room, state, covers=covers, basis=basis)
+            return await super().compact(room, state, covers=covers, basis=basis, keep=keep)
 
     store = Fickle()
     async with compacting(store) as compactor:

@@ -14,8 +14,17 @@ ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issu
 
 SAMPLES = [
     (errors.NoSuchRoom("a\nb"), "there is no room 'a\\nb'"),
+    (errors.NoSuchSnapshot("a\nb", 7), "room 'a\\nb' has no snapshot 7"),
+    (
+        errors.Forgotten("a", 5, 90),
+        "the history of room 'a' begins at edit 90; edit 5 is not kept any more",
+    ),
     (errors.TooLarge("a message", 20, 10), "a message of 20 bytes is over the limit of 10"),
     (errors.DamagedRoom("a", "row 3 is missing"), "room 'a' is damaged in the store: row 3 is missing"),
+    (
+        errors.DamagedSnapshot("a", 7, "its state fails its checksum"),
+        "snapshot 7 of room 'a' is damaged in the store: its state fails its checksum",
+    ),
     (errors.Quarantined("a", "it was in the way"), "room 'a' is set aside: it was in the way"),
     (errors.TooDeep("nodes", 100), "nodes are nested too deep: the limit is 100 levels"),
     (

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ..errors import SettingsError
 from .access import AdminSettings, AuthSettings
 from .sections import (
+    HistorySettings,
     LimitSettings,
     LivenessSettings,
     LogSettings,
@@ -169,6 +170,7 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
+    history: HistorySettings = HistorySettings()
     rooms: RoomSettings = RoomSettings()
     limits: LimitSettings = LimitSettings()
     liveness: LivenessSettings = LivenessSettings()

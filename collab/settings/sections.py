@@ -16,6 +16,7 @@ def _lower(value: object) -> object:
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
+Span = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -178,6 +179,49 @@ class StoreSettings(Section):
             raise ValueError(
                 f"{{retry_max_seconds}} ({self.retry_max_seconds:g}) must not be less than {{retry_seconds}} "
                 f"({self.retry_seconds:g}): raise the first or lower the second"
+            )
+        return self
+
+
+class HistorySettings(Section):
+    """How long it can be seen what a room was.
+
+    Snapshots that somebody made by hand or pinned stay until somebody deletes them.
+    """
+
+    keep_days: Span = Field(
+        default=30.0,
+        description="Days for which every single edit is kept with its author and time: how far back one can look. 0: "
+        "edits go as soon as a checkpoint holds what they did.",
+    )
+    snapshot_edits: int = Field(
+        default=1_000,
+        ge=0,
+        description="Number of edits after which a snapshot is made by itself, of large documents one edit per KiB; "
+        "0: none.",
+    )
+    snapshot_minutes: Span = Field(
+        default=30.0,
+        description="Minutes after the first edit since the last snapshot, after which one is made by itself; 0: none.",
+    )
+    keep_snapshots: Count = Field(
+        default=500, description="Number of snapshots made by the server itself that are kept of one room."
+    )
+    every_hours: Span = Field(
+        default=24.0, description="Hours for which all of the server's own snapshots are kept; older ones are thinned."
+    )
+    hourly_days: Span = Field(default=7.0, description="Days for which one of these snapshots per hour is kept.")
+    daily_days: Span = Field(default=31.0, description="Days for which one of these snapshots per day is kept.")
+    weekly_weeks: Span = Field(default=52.0, description="Weeks for which one of these snapshots per week is kept.")
+    sweep_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=60.0, description="Minutes between two looks for what is too old to be kept."
+    )
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if not self.every_hours / 24 <= self.hourly_days <= self.daily_days <= 7 * self.weekly_weeks:
+            raise ValueError(
+                "{every_hours}, {hourly_days}, {daily_days} and {weekly_weeks} must each last as long as the one before"
             )
         return self
 

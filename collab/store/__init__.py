@@ -1,14 +1,16 @@
 """Where rooms are kept: the promise every backend makes, and how one is chosen by its URL.
 
-A store keeps, for each room, one *checkpoint* (a full state that covers everything up to a sequence number) and the
-*log* of updates after it. It is told what to keep by `collab.journal` and never looks inside an update.
+A store keeps, for each room, the *log* of updates, one *checkpoint* (a full state that covers everything up to a
+sequence number, so that loading reads only the log's tail after it) and *snapshots* (full states that somebody wanted
+to keep). Rows that the checkpoint covers stay as the room's history until they are forgotten. A store is told what to
+keep by `collab.journal` and never looks inside an update.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from importlib.metadata import entry_points
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
@@ -76,9 +78,100 @@ class Stored:
         return self.rows[-1].seq if self.rows else self.covers
 
 
+class Reason(StrEnum):
+    """Why a snapshot was made."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    ACTIVITY = "activity"
+    BEFORE_RESTORE = "before restore"
+    BEFORE_IMPORT = "before import"
+    BASE = "base"
+    """What the history that is kept begins with: the rows before it were forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What is known of a snapshot without reading it.
+
+    Args:
+        id: Its number; grows with each snapshot of the store and is never used again.
+        room: The room's exact name.
+        covers: The sequence number up to which it holds everything.
+        time: When it was made, in seconds since the epoch. Never used for order.
+        label: A name for people; may be empty.
+        note: More about it; may be empty.
+        author: Who made it, or None when the server did by itself or nobody is known.
+        reason: Why it was made.
+        pinned: Whether it stays until somebody deletes it.
+        size: The size of its state, in bytes.
+        checksum: The SHA-256 of its state, in hex.
+    """
+
+    id: int
+    room: str
+    covers: int
+    time: float
+    label: str
+    note: str
+    author: str | None
+    reason: Reason
+    pinned: bool
+    size: int
+    checksum: str
+
+
+def draft(
+    room: str,
+    covers: int,
+    time: float,
+    reason: Reason,
+    *,
+    label: str = "",
+    note: str = "",
+    author: str | None = None,
+    pinned: bool = False,
+) -> SnapshotInfo:
+    """A snapshot that is about to be kept: its id, size and checksum are found by doing so."""
+    return SnapshotInfo(0, room, covers, time, label, note, author, reason, pinned, 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A whole document as one update (None: nothing was written yet), and the last row that it holds."""
+
+    update: bytes | None
+    covers: int
+
+
+class Reach(NamedTuple):
+    """How far back a room can be looked at.
+
+    Args:
+        seq: The last sequence number in use; 0 for a room that holds nothing.
+        covers: The sequence number that the checkpoint holds; 0 without one.
+        forgotten: The last row that is not kept any more; 0 when all are there.
+    """
+
+    seq: int
+    covers: int
+    forgotten: int
+
+
+class Erased(NamedTuple):
+    """What there was of a room that is gone: rows of its log, and snapshots."""
+
+    rows: int
+    snapshots: int
+
+
 @dataclass(frozen=True, slots=True)
 class RoomInfo:
-    """One line of a listing: sizes in bytes, `changed` in seconds since the epoch."""
+    """One line of a listing: sizes in bytes, `changed` in seconds since the epoch.
+
+    `log_rows` and `log_bytes` are those of the tail that the checkpoint does not cover; rows from `forgotten` + 1 on
+    are kept.
+    """
 
     name: str
     epoch: int
@@ -88,6 +181,7 @@ class RoomInfo:
     log_rows: int
     log_bytes: int
     changed: float
+    forgotten: int = 0
 
 
 @runtime_checkable
@@ -98,6 +192,7 @@ class Store(Protocol):
     - An `append` that raised may have been kept or not; the caller appends again, and Yjs updates are idempotent.
     - `load` never answers with less than what was appended: it raises `DamagedRoom` when rows fail their checksum or
       are missing, `Unavailable` when it cannot tell. Only a room that was never written is empty.
+    - What `erase` has taken away is gone: no other tool finds it in the store's files either.
     - Calls may come at once from many tasks of one event loop. Nothing is promised to two processes.
 
     Raises, everywhere: `Unavailable` when the backend does not answer, which may pass by itself.
@@ -116,10 +211,17 @@ class Store(Protocol):
         """
 
     async def load(self, room: str) -> Stored:
-        """All that is kept of a room; `Stored(1, None, 0, ())` when it was never written."""
+        """The room's checkpoint and the log after it.
 
-    async def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
-        """Replace the checkpoint at `basis` and all rows up to `covers` by `state`, in one transaction.
+        `Stored(n, None, 0, ())` when it was never written, where n is 1 until a room of this store is erased.
+        """
+
+    async def compact(self, room: str, state: bytes, *, covers: int, basis: int, keep: bool = True) -> bool:
+        """Replace the checkpoint at `basis` by `state`, in one transaction. All rows up to `covers` become history;
+        with `keep` false they go, and whatever history there was before them.
+
+        A checkpoint at which the history begins (rows up to `basis` are forgotten, and no snapshot stands there) stays
+        as a snapshot, `Reason.BASE`: the rows after it say nothing without it.
 
         False, with nothing changed, when the room's checkpoint no longer stands at `basis`: someone was faster.
         Raises `DamagedRoom` when the room cannot be written, ValueError unless `max(basis, 1) <= covers` and `covers`
@@ -128,6 +230,76 @@ class Store(Protocol):
 
     def rooms(self) -> AsyncIterator[RoomInfo]:
         """Every room, ordered by name."""
+
+    async def reach(self, room: str) -> Reach:
+        """How far back the room can be looked at; `Reach(0, 0, 0)` when it was never written."""
+
+    async def history(self, room: str, after: int = 0, until: int | None = None) -> list[Row]:
+        """The rows that are kept from `after` + 1 to `until` (None: the last), in order and without a hole.
+
+        They begin later than `after` + 1 where earlier ones were forgotten. Raises `DamagedRoom` as `load` does.
+        """
+
+    async def seq_at(self, room: str, time: float) -> int:
+        """The number of the last row before the first kept one that came after `time` (seconds since the epoch).
+
+        Where all kept rows came later, that is what was `forgotten`.
+        """
+
+    async def forget(self, room: str, upto: int) -> int:
+        """Delete the rows up to `upto`; returns how many there were. Snapshots stay, also those before `upto`, but of
+        the kind `Reason.BASE` only the last one up to `upto`.
+
+        Raises ValueError when the checkpoint does not cover `upto`: the document could not be built without these rows.
+        """
+
+    async def erase(self, room: str) -> Erased:
+        """Delete all there is of a room, so that no tool finds it again; also one that is damaged.
+
+        It may be written again at once, from row 1; its epoch is then a new one.
+        """
+
+    async def state_at(self, room: str, seq: int) -> State:
+        """The newest stored state from which row `seq` is reached: a snapshot, the checkpoint, or nothing at all.
+
+        Snapshots that are damaged are passed over, as long as there is another way. Raises `DamagedSnapshot` when there
+        is none, `Forgotten` when the history does not reach back so far, ValueError unless `0 <= seq` is in use.
+        """
+
+    async def add_snapshot(
+        self,
+        room: str,
+        state: bytes,
+        *,
+        covers: int,
+        time: float,
+        reason: Reason,
+        label: str = "",
+        note: str = "",
+        author: str | None = None,
+        pinned: bool = False,
+    ) -> SnapshotInfo:
+        """Keep `state`, which holds everything up to row `covers`.
+
+        Raises `NoSuchRoom` for a room that was never written, ValueError unless `0 <= covers` is in use.
+        """
+
+    async def snapshots(self, room: str, *, before: int | None = None, limit: int = 100) -> list[SnapshotInfo]:
+        """The newest snapshots, the latest first; of those whose id is lower than `before`, to go on after a page."""
+
+    async def snapshot(self, room: str, id: int) -> tuple[SnapshotInfo, bytes]:
+        """A snapshot and its state, which was compared with its checksum.
+
+        Raises `NoSuchSnapshot`; `DamagedSnapshot` when the state or what is said of it is not what was kept.
+        """
+
+    async def change_snapshot(
+        self, room: str, id: int, *, label: str | None = None, note: str | None = None, pinned: bool | None = None
+    ) -> SnapshotInfo:
+        """Change what is not None. Raises `NoSuchSnapshot`, `DamagedSnapshot`."""
+
+    async def delete_snapshots(self, room: str, ids: Collection[int]) -> int:
+        """Delete those that there are; returns how many."""
 
     async def check(self) -> None:
         """Raise `Unavailable` unless the store could take a write right now."""

@@ -19,19 +19,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable
-from typing import TypeAlias
 
 import pytest
 
 from ..errors import Unavailable
 from . import Entry, Kind, RoomInfo, Row, Store, Stored
 
-Opener: TypeAlias = Callable[[], Store]
+pytest.register_assert_rewrite("collab.store.contract_past")
 
-NOW = 1_760_000_000.123456
+from .contract_past import NEVER_WRITTEN, NOW, Opener, PastContract, listing, rows_of  # noqa: E402
 
-NEVER_WRITTEN = Stored(1, None, 0, ())
+__all__ = ["Opener", "StoreContract"]
 
 # fmt: off
 AWKWARD_NAMES = (
@@ -45,29 +43,9 @@ AWKWARD_NAMES = (
 """Names that some backend, collation or file system takes for one another."""
 
 
-def rows_of(stored: Stored) -> list[bytes]:
-    """The updates of the log, in order."""
-    return [row.update for row in stored.rows]
-
-
-async def listing(store: Store) -> list[RoomInfo]:
-    """All of `Store.rooms`."""
-    return [info async for info in store.rooms()]
-
-
 @pytest.mark.anyio
-class StoreContract:
+class StoreContract(PastContract):
     """Subclass it in a test module, and say with `open_store` how your store is made."""
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        """Stores live on asyncio."""
-        return "asyncio"
-
-    @pytest.fixture
-    def open_store(self) -> Opener:
-        """Override: how to make the store, not yet opened."""
-        raise NotImplementedError
 
     # One room
 
@@ -270,7 +248,7 @@ class StoreContract:
 
     # Compaction
 
-    async def test_a_checkpoint_replaces_the_rows_it_covers(self, open_store: Opener) -> None:
+    async def test_a_checkpoint_stands_for_the_rows_it_covers(self, open_store: Opener) -> None:
         async with open_store() as store:
             await store.append([Entry("room", b"%d" % i, NOW) for i in range(1, 6)])
             assert await store.compact("room", b"state 3", covers=3, basis=0) is True

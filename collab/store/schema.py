@@ -95,6 +95,31 @@ def _rooms_log_checkpoints(db: Database) -> None:
     db.table("probe").create({"id": int, "time": int}, pk="id")
 
 
+@migrations(name="002_history_snapshots")
+def _history_snapshots(db: Database) -> None:
+    # Rows that a checkpoint covers stay from now on. What earlier versions compacted is gone.
+    db.execute("ALTER TABLE rooms ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0")  # the last row that is not kept
+    db.execute("UPDATE rooms SET forgotten = covers")
+    # States stand apart, so that going through a long list of snapshots does not turn the pages of their content.
+    # AUTOINCREMENT: the number of one that was deleted is never given to another.
+    db.execute(
+        "CREATE TABLE snapshots (id INTEGER PRIMARY KEY AUTOINCREMENT, room_id INTEGER NOT NULL REFERENCES rooms (id), "
+        "epoch INTEGER NOT NULL, covers INTEGER NOT NULL, time INTEGER NOT NULL, label TEXT NOT NULL, "
+        "note TEXT NOT NULL, author TEXT, reason TEXT NOT NULL, pinned INTEGER NOT NULL, size INTEGER NOT NULL, "
+        "checksum TEXT NOT NULL, crc INTEGER NOT NULL)"
+    )
+    db.table("snapshots").create_index(["room_id"], index_name="snapshots_room")
+    db.table("snapshots").create_index(["room_id", "covers"], index_name="snapshots_covers")
+    db.table("snapshot_states").create(
+        {"id": int, "state": bytes}, pk="id", not_null={"state"}, foreign_keys=[("id", "snapshots", "id")]
+    )
+    # The epoch of rooms that are made from now on. It grows with every room that is erased, so that a room of the same
+    # name is told from it though nothing of it is kept, its name included.
+    # `unclean`: a room was erased, and the file was not rewritten yet.
+    db.table("epochs").create({"id": int, "first": int, "unclean": int}, pk="id", not_null={"first", "unclean"})
+    db.execute("INSERT INTO epochs (id, first, unclean) VALUES (1, 1, 0)")
+
+
 def is_outage(error: sqlite3.Error) -> bool:
     """Whether the machine failed (true), or what the file holds is at fault (false)."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in OUTAGES
@@ -153,6 +178,8 @@ def _prepare(db: Database, path: Path) -> Database:
     )  # macOS, whose plain fsync stops in the drive's cache; elsewhere it does nothing
     db.execute("PRAGMA checkpoint_fullfsync = ON")
     db.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten with zeros. Not every copy: see `Tables.erase`.
+    db.execute("PRAGMA secure_delete = ON").fetchone()
     db.execute("PRAGMA cell_size_check = ON")  # notice a damaged page when it is read, not when it is used
     db.execute("PRAGMA cache_size = -16384")  # KiB
     # A checkpoint runs inside a commit and is felt there; every 4,000 pages (16 MB) makes it rare, and what must be

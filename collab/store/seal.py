@@ -7,10 +7,12 @@ row that was altered, or that stands in another's place (another number, another
 from __future__ import annotations
 
 import struct
+from hashlib import sha256
 from zlib import crc32
 
 _ROW = struct.Struct(">4sqqqBqI")
 _CHECKPOINT = struct.Struct(">4sqqqI")
+_SNAPSHOT = struct.Struct(">4sqqqqBqqIIIII")
 
 
 def row_seal(room: bytes, seq: int, epoch: int, author: bytes | None, time: int, kind: int, update: bytes) -> int:
@@ -24,6 +26,32 @@ def checkpoint_seal(room: bytes, epoch: int, covers: int, time: int, state: byte
     """The seal of a checkpoint. `room` is UTF-8, `time` in nanoseconds since the epoch."""
     head = _CHECKPOINT.pack(b"chk1", epoch, covers, time, len(room))
     return crc32(state, crc32(head + room))
+
+
+def checksum(state: bytes) -> str:
+    """What a snapshot's state is known by: unlike a seal, people can compare it with a file of their own."""
+    return sha256(state).hexdigest()
+
+
+def snapshot_seal(
+    room: bytes,
+    id: int,
+    epoch: int,
+    covers: int,
+    time: int,
+    pinned: bool,
+    size: int,
+    state_checksum: bytes,
+    label: bytes,
+    note: bytes,
+    author: bytes | None,
+    reason: bytes,
+) -> int:
+    """The seal of what is known of a snapshot, its state's checksum included. Text is UTF-8, `time` in nanoseconds."""
+    texts = (room, label, note, reason, state_checksum)
+    length = -1 if author is None else len(author)
+    head = _SNAPSHOT.pack(b"snp1", id, epoch, covers, time, pinned, size, length, *map(len, texts))
+    return crc32(b"".join([head, *texts, author or b""]))
 
 
 def to_nanoseconds(seconds: float) -> int:

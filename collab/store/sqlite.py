@@ -2,7 +2,7 @@
 
 Durable means `synchronous=FULL`: an answer comes after the fsync of its commit. The file is locked for this process
 alone, so a second server on it is refused at its start. `writer.py` has the thread and what happens when the disk
-fails, `tables.py` the statements, `schema.py` the file and its tables, `seal.py` the checksums.
+fails, `tables.py` and `past.py` the statements, `schema.py` the file and its tables, `seal.py` the checksums.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 from ..errors import DamagedRoom, SettingsError, Unavailable
-from . import Entry, RoomInfo, Row, Stored
+from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, draft
+from .past import DELETE_SNAPSHOTS
 from .schema import SETTING
-from .tables import FIRST_EPOCH, Known, Tables
+from .tables import Known, Tables
 from .writer import Again, Writer
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class SQLiteStore:
         path: The database file; made, with the folders above it, when it is missing.
         failpoint: For tests: called on the store's thread with the name of each step (`append.before_commit`,
             `append.after_commit`, `load.page`, `compact.read`, `compact.checkpoint`, `compact.before_commit`,
-            `compact.after_commit`, `check.before_commit`). What it raises is handled as if the step had failed.
+            `compact.after_commit`, `forget.before_commit`, `erase.before_commit`, `snapshot.before_commit`,
+            `check.before_commit`). What it raises is handled as if the step had failed.
 
     Besides what `Store` promises: `append` and `compact` raise `DamagedRoom` when the room's pages cannot be written;
     nothing of that call is kept, and other rooms are not concerned.
@@ -91,18 +93,106 @@ class SQLiteStore:
         """See `Store.load`. Read in pages, between which others commit; what comes out is of one moment."""
         return await self._writer.ask(_Load(self._writer, room))
 
-    async def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
+    async def compact(self, room: str, state: bytes, *, covers: int, basis: int, keep: bool = True) -> bool:
         """See `Store.compact`.
 
         Raises:
             ValueError: `covers` lies before `basis`, or beyond the room's last row.
         """
 
-        def run() -> bool:
-            with _blamed_on(room):
-                return self._writer.write(lambda tables: tables.compact(room, state, covers=covers, basis=basis))
+        return await self._write(room, lambda t: t.compact(room, state, covers=covers, basis=basis, keep=keep))
 
-        return await self._writer.ask(run)
+    async def reach(self, room: str) -> Reach:
+        """See `Store.reach`."""
+        return await self._read(room, lambda tables: tables.past.reach(room))
+
+    async def history(self, room: str, after: int = 0, until: int | None = None) -> list[Row]:
+        """See `Store.history`. Read in pages, as `load` does."""
+        return await self._writer.ask(_Rows(self._writer, room, after, until))
+
+    async def seq_at(self, room: str, time: float) -> int:
+        """See `Store.seq_at`."""
+        return await self._read(room, lambda tables: tables.past.seq_at(room, time))
+
+    async def forget(self, room: str, upto: int) -> int:
+        """See `Store.forget`. Done in pieces, between which others commit."""
+        return sum(await self._in_pieces(room, lambda tables: tables.past.forget(room, upto)))
+
+    async def erase(self, room: str) -> Erased:
+        """See `Store.erase`. Done in pieces; the room is there until the last one, which rewrites the whole file."""
+        gone = await self._in_pieces(room, lambda tables: tables.erase(room))
+        return Erased(sum(piece.rows for piece in gone), sum(piece.snapshots for piece in gone))
+
+    async def state_at(self, room: str, seq: int) -> State:
+        """See `Store.state_at`."""
+        return await self._read(room, lambda tables: tables.past.state_at(room, seq))
+
+    async def add_snapshot(
+        self,
+        room: str,
+        state: bytes,
+        *,
+        covers: int,
+        time: float,
+        reason: Reason,
+        label: str = "",
+        note: str = "",
+        author: str | None = None,
+        pinned: bool = False,
+    ) -> SnapshotInfo:
+        """See `Store.add_snapshot`."""
+        info = draft(room, covers, time, reason, label=label, note=note, author=author, pinned=pinned)
+        return await self._write(room, lambda tables: tables.past.add(tables.find(room), info, state))
+
+    async def snapshots(self, room: str, *, before: int | None = None, limit: int = 100) -> list[SnapshotInfo]:
+        """See `Store.snapshots`."""
+        return await self._read(room, lambda tables: tables.past.snapshots(room, before, limit))
+
+    async def snapshot(self, room: str, id: int) -> tuple[SnapshotInfo, bytes]:
+        """See `Store.snapshot`."""
+        return await self._read(room, lambda tables: tables.past.snapshot(room, id))
+
+    async def change_snapshot(
+        self, room: str, id: int, *, label: str | None = None, note: str | None = None, pinned: bool | None = None
+    ) -> SnapshotInfo:
+        """See `Store.change_snapshot`."""
+        asked = {"label": label, "note": note, "pinned": pinned}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return await self._write(room, lambda tables: tables.past.change(room, id, changes))
+
+    async def delete_snapshots(self, room: str, ids: Collection[int]) -> int:
+        """See `Store.delete_snapshots`. Done in pieces, between which others commit."""
+        left = list(ids)
+
+        def piece(tables: Tables) -> tuple[int, bool]:
+            done = tables.past.delete(room, left[-DELETE_SNAPSHOTS:])
+            del left[-DELETE_SNAPSHOTS:]
+            return done, not left
+
+        return sum(await self._in_pieces(room, piece))
+
+    async def _read(self, room: str, run: Callable[[Tables], T]) -> T:
+        def job() -> T:
+            with _blamed_on(room):
+                return self._writer.read(run)
+
+        return await self._writer.ask(job)
+
+    async def _write(self, room: str, run: Callable[[Tables], T]) -> T:
+        def job() -> T:
+            with _blamed_on(room):
+                return self._writer.write(run)
+
+        return await self._writer.ask(job)
+
+    async def _in_pieces(self, room: str, piece: Callable[[Tables], tuple[T, bool]]) -> list[T]:
+        """What the pieces say; each is a job of its own. A caller that is cancelled stops between two."""
+        said: list[T] = []
+        done = False
+        while not done:
+            one, done = await self._write(room, piece)
+            said.append(one)
+        return said
 
     async def rooms(self) -> AsyncIterator[RoomInfo]:
         """See `Store.rooms`. Rooms that a damaged index does not show come at the end, out of order."""
@@ -131,6 +221,38 @@ class SQLiteStore:
             raise Unavailable(f"the store ({error})") from error
 
 
+class _Rows:
+    """Reads rows of a room, one page per call."""
+
+    def __init__(self, writer: Writer, room: str, after: int, until: int | None) -> None:
+        self._writer = writer
+        self._room = room
+        self._after = after
+        self._until = until
+        self._rows: list[Row] | None = None
+
+    def __call__(self) -> list[Row] | Again:
+        with _blamed_on(self._room):
+            return self._writer.read(self._step)
+
+    def _step(self, tables: Tables) -> list[Row] | Again:
+        if self._rows is None:
+            known = tables.find(self._room)
+            if known is None:
+                return []
+            self._known, self._rows = known, []
+            self._last = max(self._after, known.forgotten)
+            self._end = known.seq if self._until is None else min(self._until, known.seq)
+        if self._last < self._end:
+            page = tables.page(self._known, self._last, self._end)
+            if page is None:  # rows still to be read were forgotten
+                self._rows = None
+                return Again()
+            self._rows += page
+            self._last = page[-1].seq
+        return self._rows if self._last >= self._end else Again()
+
+
 class _Load:
     """Reads a room, one page per call."""
 
@@ -149,13 +271,13 @@ class _Load:
         if self._known is None:
             found = tables.start(self._room)
             if found is None:
-                return Stored(FIRST_EPOCH, None, 0, ())
+                return Stored(tables.past.first_epoch, None, 0, ())
             self._known, self._checkpoint = found
             self._rows = []
         known = self._known
         if self._last < known.seq:
-            page = tables.page(known, self._last)
-            if page is None:  # a compaction took rows still to be read; its checkpoint has them
+            page = tables.page(known, self._last, known.seq)
+            if page is None:  # rows still to be read were forgotten; a newer checkpoint has them
                 self._known = None
                 return Again()
             self._rows += page

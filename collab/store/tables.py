@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from ..errors import DamagedRoom, Unavailable
-from . import Entry, Kind, RoomInfo, Row
+from . import Entry, Erased, Kind, RoomInfo, Row
+from .past import Past
 from .seal import checkpoint_seal, row_seal, to_nanoseconds, to_seconds
 
 STATEMENT_ROWS = 1024
@@ -35,8 +36,6 @@ LISTING_ROWS = 500
 KNOWN_ROOMS = 50_000
 """Rooms whose place in the log is remembered between commits; past it the memory is emptied and fills again."""
 
-FIRST_EPOCH = 1
-
 NONSENSE = (struct.error, TypeError, ValueError)
 """What checking a row may raise when its columns hold something else than what was written."""
 
@@ -49,6 +48,7 @@ class Known(NamedTuple):
     epoch: int
     seq: int
     covers: int
+    forgotten: int
 
 
 class _Plan(NamedTuple):
@@ -65,6 +65,9 @@ class Tables:
     Args:
         db: From `open_database`.
         failpoint: Called with the name of each step at which a test may want to stop or fail.
+
+    Attributes:
+        past: The statements about history and snapshots.
     """
 
     def __init__(self, db: Database, failpoint: Callable[[str], None]) -> None:
@@ -72,6 +75,7 @@ class Tables:
         self._at = failpoint
         self._known: dict[str, Known] = {}
         self._next_id = 0
+        self.past = Past(db, failpoint, self.find, self._checkpoint)
 
     def close(self) -> None:
         """Close the connection; SQLite moves the write-ahead log into the file, if it can."""
@@ -124,7 +128,7 @@ class Tables:
                 moment, kind, update = to_nanoseconds(entry.time), int(entry.kind), entry.update
                 room = known.get(entry.room)
                 if room is None:
-                    room = known[entry.room] = Known(self._new_id(), entry.room, FIRST_EPOCH, 0, 0)
+                    room = known[entry.room] = Known(self._new_id(), entry.room, self.past.first_epoch, 0, 0, 0)
                     fresh += (room.id, room.name, room.epoch, moment, moment, 0, 0, 0, 0)
                 heads[room.name] = seq = heads.get(room.name, 0) + 1
                 seal = row_seal(room.name.encode(), seq, room.epoch, author, moment, kind, update)
@@ -142,11 +146,11 @@ class Tables:
         )
         return [name for (name,) in found if name not in without]
 
-    def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
+    def compact(self, room: str, state: bytes, *, covers: int, basis: int, keep: bool) -> bool:
         """See `Store.compact`."""
         with self._db.atomic():
             self._at("compact.read")
-            known = self._read_rooms({room}).get(room, Known(0, room, FIRST_EPOCH, 0, 0))
+            known = self.find(room) or Known(0, room, self.past.first_epoch, 0, 0, 0)
             if known.covers != basis:
                 return False
             if not max(basis, 1) <= covers <= known.seq:
@@ -154,22 +158,39 @@ class Tables:
                     f"a checkpoint at {covers} was asked for; the room's rows go from {basis} to {known.seq}"
                 )
             now = time.time_ns()
+            if keep and 0 < known.forgotten == basis < covers:
+                self.past.keep_base(known, to_seconds(now))
             seal = checkpoint_seal(room.encode(), known.epoch, covers, now, state)
             self._db.execute(
                 "REPLACE INTO checkpoints (room_id, epoch, covers, time, crc, state) VALUES (?, ?, ?, ?, ?, ?)",
                 (known.id, known.epoch, covers, now, seal, state),
             )
             self._at("compact.checkpoint")
-            self._db.execute("DELETE FROM log WHERE room_id = ? AND seq <= ?", (known.id, covers))
+            if not keep:
+                self.past.drop_rows(known.id, covers)
             self._db.execute(
-                "UPDATE rooms SET covers = ?, state_bytes = ?, log_bytes = "
-                '(SELECT coalesce(sum(length("update")), 0) FROM log WHERE room_id = rooms.id) WHERE id = ?',
-                (covers, len(state), known.id),
+                'UPDATE rooms SET covers = ?, state_bytes = ?, log_bytes = (SELECT coalesce(sum(length("update")), 0) '
+                "FROM log WHERE room_id = rooms.id AND seq > ?) WHERE id = ?",
+                (covers, len(state), covers, known.id),
             )
             self._at("compact.before_commit")
         self._at("compact.after_commit")
         self._known.pop(room, None)
         return True
+
+    def erase(self, room: str) -> tuple[Erased, bool]:
+        """One piece of `Store.erase`, see `Past.erase`. After the last one no file holds any of it.
+
+        When SQLite moves rows from page to page it leaves copies behind in the gaps, and overwrites only the row that
+        is deleted (`secure_delete`). So the file is rewritten; nothing can be committed meanwhile.
+        """
+        self._known.pop(room, None)
+        gone, all_gone = self.past.erase(room)
+        if all_gone and self._db.execute("SELECT unclean FROM epochs").fetchone()[0]:
+            self._db.execute("VACUUM")
+            self._db.execute("UPDATE epochs SET unclean = 0")
+            self.settle()
+        return gone, all_gone
 
     def probe(self) -> None:
         """Commit something: the only proof that a commit is possible."""
@@ -188,6 +209,10 @@ class Tables:
 
     # Reading
 
+    def find(self, room: str) -> Known | None:
+        """The room's line as it stands in the file; None when it was never written. Raises as `_read_rooms`."""
+        return self._read_rooms({room}).get(room)
+
     def _look_up(self, names: set[str]) -> dict[str, Known]:
         if len(self._known) > KNOWN_ROOMS:
             self._known.clear()
@@ -203,12 +228,13 @@ class Tables:
         """
         found: dict[str, Known] = {}
         for some in _pieces(sorted(names), STATEMENT_ROWS):
-            for name, id, epoch, head, covers, last in self._rooms_named("rooms_name", some):
-                if epoch is None or head is None or covers is None:
+            for name, id, epoch, head, covers, forgotten, last in self._rooms_named("rooms_name", some):
+                if epoch is None or head is None or covers is None or forgotten is None:
                     raise DamagedRoom(name, "its line in the table of rooms cannot be read")
-                if last != (None if head == covers else head):
+                # Rows that the checkpoint covers are history: the room is whole without them.
+                if (last or 0) > head or (head > covers and last != head):
                     raise DamagedRoom(name, f"its log ends at row {last or covers}, but {head} rows were committed")
-                found[name] = Known(id, name, epoch, head, covers)
+                found[name] = Known(id, name, epoch, head, covers, forgotten)
         for some in _pieces(sorted(names - found.keys()), STATEMENT_ROWS):
             if not self._rooms_named("rooms_name_again", some):
                 continue
@@ -224,16 +250,18 @@ class Tables:
 
     def start(self, room: str) -> tuple[Known, bytes | None] | None:
         """The room's line and its checkpoint; None when it was never written."""
-        known = self._read_rooms({room}).get(room)
-        if known is None:
-            return None
+        known = self.find(room)
+        return None if known is None else (known, self._checkpoint(known))
+
+    def _checkpoint(self, known: Known) -> bytes | None:
+        room = known.name
         kept = self._db.execute(
             'SELECT covers, epoch, "time", crc, state FROM checkpoints WHERE room_id = ?', (known.id,)
         ).fetchone()
         if kept is None:
             if known.covers:
                 raise DamagedRoom(room, "its checkpoint is missing")
-            return known, None
+            return None
         covers, epoch, moment, seal, state = kept
         if (covers, epoch) != (known.covers, known.epoch):
             raise DamagedRoom(room, f"its checkpoint stands at {covers}, but one at {known.covers} was committed")
@@ -243,14 +271,14 @@ class Tables:
             sound = False
         if not sound:
             raise DamagedRoom(room, "its checkpoint fails its checksum")
-        return known, state
+        return bytes(state)
 
-    def page(self, room: Known, after: int) -> list[Row] | None:
-        """The next rows after `after`, up to `room.seq`; None when a compaction has moved on from `room.covers`."""
+    def page(self, room: Known, after: int, until: int) -> list[Row] | None:
+        """The next rows after `after`, up to `until`; None when some of them were forgotten since `room` was read."""
         self._at("load.page")
-        last = min(room.seq, after + PAGE_ROWS)
-        covers, answer = self._db.execute(_PAGE, {"room": room.id, "after": after, "last": last}).fetchone()
-        if covers != room.covers:
+        last = min(until, after + PAGE_ROWS)
+        forgotten, answer = self._db.execute(_PAGE, {"room": room.id, "after": after, "last": last}).fetchone()
+        if forgotten is None or forgotten > after:
             return None
         name, rows, size = room.name.encode(), list[Row](), 0
         for place, (seq, epoch, author, moment, kind, seal, update) in enumerate(json.loads(answer), after + 1):
@@ -309,14 +337,15 @@ class Tables:
                 log_rows=head - covers,
                 log_bytes=log_bytes,
                 changed=to_seconds(changed),
+                forgotten=forgotten,
             )
-            for name, epoch, head, covers, state_bytes, log_bytes, changed in json.loads(answer)
+            for name, epoch, head, covers, state_bytes, log_bytes, changed, forgotten in json.loads(answer)
         ]
 
 
 # hex() and CAST keep the JSON plain ASCII whatever a damaged page holds (a blob for a number, text that is not UTF-8).
 _PAGE = f"""
-SELECT (SELECT covers FROM rooms WHERE id = :room),
+SELECT (SELECT CAST(forgotten AS INTEGER) FROM rooms WHERE id = :room),
   json_group_array(json_array(seq, CAST(epoch AS INTEGER), CASE WHEN author IS NOT NULL THEN hex(author) END,
     CAST("time" AS INTEGER), CAST(kind AS INTEGER), CAST(crc AS INTEGER),
     CASE WHEN length("update") <= {INLINE_BYTES} THEN hex("update") END))
@@ -329,13 +358,13 @@ def _rooms_sql(index: str, count: int) -> str:
     # The name comes from the index, the numbers from the table; where they do not meet, the numbers are NULL.
     return f"""
 SELECT json_group_array(json_array(hex(named.name), named.id, CAST(room.epoch AS INTEGER), CAST(room.head AS INTEGER),
-  CAST(room.covers AS INTEGER), (SELECT max(seq) FROM log WHERE room_id = named.id)))
+  CAST(room.covers AS INTEGER), CAST(room.forgotten AS INTEGER), (SELECT max(seq) FROM log WHERE room_id = named.id)))
 FROM (SELECT id, name FROM rooms INDEXED BY {index} WHERE name IN ({", ".join("?" * count)})) AS named
   LEFT JOIN rooms AS room ON room.id = named.id
 """
 
 
-_ROOM_NUMBERS = ("epoch", "head", "covers", "state_bytes", "log_bytes", "changed")
+_ROOM_NUMBERS = ("epoch", "head", "covers", "state_bytes", "log_bytes", "changed", "forgotten")
 _ROOM_COLUMNS = ("id", "name", "epoch", "created", "changed", "head", "covers", "state_bytes", "log_bytes")
 _LOG_COLUMNS = ("room_id", "seq", "epoch", "author", "time", "kind", "crc", "update")
 

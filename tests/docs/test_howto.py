@@ -19,6 +19,7 @@ import yaml
 
 from collab.metrics import Metrics
 from collab.settings import every_setting
+from collab.store.sqlite import SQLiteStore
 from collab.wire import lib0, vet, yjs
 from collab.wire.messages import SyncStep1, SyncStep2, Update
 from tests.docs.blocks import DOCS, at, block, blocks, table
@@ -172,6 +173,12 @@ def test_a_store_of_your_own(tmp_path):
         return done.stdout
 
     assert " passed" in call("pytest", "-q", "-p", "no:cacheprovider", "test_audited.py")
+
+    async def make() -> None:
+        async with SQLiteStore(tmp_path / "data" / "collab.db"):
+            pass
+
+    asyncio.run(make())
     assert json.loads(call("collab", "rooms", "--json", "--store", url)) == []
     assert "serve --store " + url in EMBED.read_text("utf-8")
 

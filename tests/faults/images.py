@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,10 +29,19 @@ def picture(server: Told, to: Path) -> tuple[Path, set[str]]:
     """Stop the server for a moment, copy its store, let it go on. Returns the copy, and what was reported by then."""
     server.signal(signal.SIGSTOP)
     try:
+        while not _stands_still(server.pid):  # what its threads had begun in the kernel comes to its end first
+            time.sleep(0.001)
         server.reports.settle()
         return copy(server.file, to), set(server.reports.committed)
     finally:
         server.signal(signal.SIGCONT)
+
+
+def _stands_still(pid: int) -> bool:
+    tasks = Path(f"/proc/{pid}/task")
+    return not tasks.exists() or all(
+        (task / "stat").read_text().rpartition(")")[2].split()[0] in "Tt" for task in tasks.iterdir()
+    )
 
 
 async def found_in(file: Path, books: Iterable[Book]) -> set[str]:

@@ -28,16 +28,16 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from collab import log
 from collab.errors import CollabError
 from collab.settings import load_settings
-from collab.store import Entry, RoomInfo, Stored
+from collab.store import Entry, Stored
 from collab.store.sqlite import SQLiteStore
 from collab.web.server import run
 
@@ -110,20 +110,13 @@ class Faults:
                 raise failure
 
 
-class ReportingStore:
-    """A `Store` that reports."""
+class ReportingStore(SQLiteStore):
+    """A store that reports."""
 
-    def __init__(self, inner: SQLiteStore, faults: Faults, reports: Reports) -> None:
-        self.inner = inner
+    def __init__(self, path: str, faults: Faults, reports: Reports) -> None:
+        super().__init__(path, failpoint=faults.at)
         self.faults = faults
         self.reports = reports
-
-    async def __aenter__(self) -> Self:
-        await self.inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.inner.__aexit__(*exc)
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         ids = [one.decode() for entry in entries for one in ID.findall(entry.update)]
@@ -133,7 +126,7 @@ class ReportingStore:
         if self.faults.slow_append:
             await asyncio.sleep(self.faults.slow_append)
         try:
-            numbers = await self.inner.append(entries)
+            numbers = await super().append(entries)
         except BaseException:
             self.reports.write("~")
             raise
@@ -144,18 +137,12 @@ class ReportingStore:
     async def load(self, room: str) -> Stored:
         if self.faults.slow_load:
             await asyncio.sleep(self.faults.slow_load)
-        return await self.inner.load(room)
+        return await super().load(room)
 
-    async def compact(self, room: str, state: bytes, *, covers: int, basis: int) -> bool:
+    async def compact(self, room: str, state: bytes, *, covers: int, basis: int, keep: bool = True) -> bool:
         if self.faults.slow_compact:
             await asyncio.sleep(self.faults.slow_compact)
-        return await self.inner.compact(room, state, covers=covers, basis=basis)
-
-    def rooms(self) -> AsyncIterator[RoomInfo]:
-        return self.inner.rooms()
-
-    async def check(self) -> None:
-        await self.inner.check()
+        return await super().compact(room, state, covers=covers, basis=basis, keep=keep)
 
 
 def bend_the_clock(faults: Faults) -> None:
@@ -198,7 +185,7 @@ def main() -> int:
     threading.Thread(target=obey, args=(options.control, faults, reports), daemon=True).start()
     settings = load_settings({"server": {"port": options.port}, "store": {"url": f"sqlite:///{options.store}"}})
     log.configure(settings.log.level, settings.log.format)
-    store = ReportingStore(SQLiteStore(options.store, failpoint=faults.at), faults, reports)
+    store = ReportingStore(options.store, faults, reports)
     try:
         return run(settings, store=store)
     except CollabError as error:

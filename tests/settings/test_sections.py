@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from collab.settings.sections import (
+    HistorySettings,
     LimitSettings,
     LivenessSettings,
     LogSettings,
@@ -28,6 +29,11 @@ from collab.settings.sections import (
         (StoreSettings, "url", ""),
         (StoreSettings, "checkpoint_rows", 0),
         (StoreSettings, "journal_bytes", "0"),
+        (HistorySettings, "keep_days", -1),
+        (HistorySettings, "keep_days", float("inf")),
+        (HistorySettings, "snapshot_edits", -1),
+        (HistorySettings, "keep_snapshots", 0),
+        (HistorySettings, "sweep_minutes", 0),
         (RoomSettings, "idle_count", -1),
         (RoomSettings, "presence_seconds", 15),
         (ServerSettings, "trusted_proxies", "10.0.0.1/8"),
@@ -72,6 +78,8 @@ def test_certificate_and_key_together(tmp_path):
         (ServerSettings, {"shutdown_seconds": 3, "drain_seconds": 3}, "must be longer than"),
         (ServerSettings, {"port": 9, "internal_port": 9}, "told apart by their numbers"),
         (StoreSettings, {"retry_seconds": 6}, "must not be less than"),
+        (HistorySettings, {"every_hours": 24, "hourly_days": 0.5}, "must each last as long"),
+        (HistorySettings, {"daily_days": 400}, "must each last as long"),
         (LivenessSettings, {"probe_seconds": 21}, "must be more than twice"),
     ],
 )

@@ -17,8 +17,9 @@ import pytest
 from sqlite_utils import Database
 
 from collab.errors import NewerSchema, SettingsError, StoreLocked, Unavailable
-from collab.store import Entry, schema
+from collab.store import Entry, Kind, Reach, Row, State, Stored, schema
 from collab.store.schema import is_outage, migrations, open_database
+from collab.store.seal import checkpoint_seal, row_seal
 from collab.store.sqlite import SQLiteStore
 
 NOBODY = 65534
@@ -72,6 +73,7 @@ def test_the_connection_keeps_its_promises(path):
             "fullfsync": 1,
             "busy_timeout": 100,
         }
+        assert db.execute("PRAGMA secure_delete").fetchone()[0] == 1
         assert db.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 4000
         assert db.execute("PRAGMA journal_size_limit").fetchone()[0] == 64 << 20
         assert not Path(f"{path}-shm").exists(), "the index of the log is shared with other processes"
@@ -79,9 +81,11 @@ def test_the_connection_keeps_its_promises(path):
 
 def test_the_tables(path):
     with opened(path) as db:
-        assert set(db.table_names()) == {"_sqlite_migrations", "rooms", "log", "checkpoints", "probe"}
+        tables = {"rooms", "log", "checkpoints", "probe", "snapshots", "snapshot_states", "epochs"}
+        assert set(db.table_names()) == tables | {"_sqlite_migrations", "sqlite_sequence"}
         assert db.table("log").pks == ["room_id", "seq"]
-        assert [one.name for one in migrations.applied(db)] == ["001_rooms_log_checkpoints"]
+        applied = [one.name for one in migrations.applied(db)]
+        assert applied == ["001_rooms_log_checkpoints", "002_history_snapshots"]
     with opened(path) as db:
         assert migrations.pending(db) == []
 
@@ -91,6 +95,50 @@ def test_opening_again_after_a_death_between_the_steps_of_the_first_opening(path
         migrations.ensure_migrations_table(db)
     with opened(path) as db:
         assert "log" in db.table_names()
+
+
+def first_version(path: Path) -> None:
+    """A file as the first version wrote it: `room` with a checkpoint at 3 and rows 4 and 5, `new` with a row."""
+    with closing(Database(path)) as db:
+        migrations.apply(db, stop_before="002_history_snapshots")
+        for id, name, covers, rows in ((1, "room", 3, (4, 5)), (2, "new", 0, (1,))):
+            db.execute("INSERT INTO rooms VALUES (?, ?, 1, 0, 0, ?, ?, 0, 0)", (id, name, covers, covers))
+            for seq in rows:
+                seal = row_seal(name.encode(), seq, 1, b"ana", 10**9, 0, b"%d" % seq)
+                db.execute("INSERT INTO log VALUES (?, ?, 1, 'ana', ?, 0, ?, ?)", (id, seq, 10**9, seal, b"%d" % seq))
+        seal = checkpoint_seal(b"room", 1, 3, 0, b"state 3")
+        db.execute("INSERT INTO checkpoints VALUES (1, 1, 3, 0, ?, ?)", (seal, b"state 3"))
+
+
+@pytest.mark.anyio
+async def test_a_file_of_the_first_version_is_brought_up_to_date(path):
+    first_version(path)
+    rows = tuple(Row(seq, b"%d" % seq, 1.0, "ana", Kind.RAW) for seq in (4, 5))
+    for _ in range(2):
+        async with SQLiteStore(path) as store:
+            assert await store.load("room") == Stored(1, b"state 3", 3, rows)
+            assert await store.reach("room") == Reach(5, 3, 3), "the rows that went at compaction are not kept"
+            assert await store.reach("new") == Reach(1, 0, 0)
+            assert await store.history("room") == list(rows)
+            assert await store.load("never written") == Stored(1, None, 0, ())
+    async with SQLiteStore(path) as store:
+        assert await store.append([Entry("room", b"6", 1.0), Entry("new", b"2", 1.0)]) == [6, 2]
+        assert await store.compact("room", b"state 6", covers=6, basis=3)
+        assert await store.state_at("room", 5) == State(b"state 3", 3), "where its history begins"
+        assert [row.seq for row in await store.history("new")] == [1, 2]
+
+
+def test_bringing_up_to_date_is_one_step(path):
+    """A death in the middle leaves the file as it was."""
+    first_version(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE epochs (id)")  # the last step of the migration fails on it
+    refusal(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert "forgotten" not in {column[1] for column in db.execute("PRAGMA table_info(rooms)")}
+        db.execute("DROP TABLE epochs")
+    with opened(path) as db:
+        assert migrations.pending(db) == []
 
 
 def test_an_empty_file_is_a_new_store(path):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collab.store.seal import checkpoint_seal, row_seal, to_nanoseconds, to_seconds
+from collab.store.seal import checkpoint_seal, checksum, row_seal, snapshot_seal, to_nanoseconds, to_seconds
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 rows = st.tuples(
@@ -63,3 +64,17 @@ def test_a_clock_that_is_far_off_still_gives_a_number_that_fits(seconds):
 def test_what_is_no_time_is_refused(seconds):
     with pytest.raises(ValueError):
         to_nanoseconds(seconds)
+
+
+def test_a_snapshot_is_sealed_with_all_that_is_said_of_it():
+    whole: list[Any] = [b"room", 7, 1, 5, 99, False, 10, b"abc", b"label", b"note", b"ana", b"manual"]
+    others: list[Any] = [b"other", 8, 2, 6, 98, True, 11, b"abd", b"lab", b"not", None, b"base"]
+    changed = [[*whole[:place], other, *whole[place + 1 :]] for place, other in enumerate(others)]
+    changed.append([*whole[:8], b"labe", b"lnote", *whole[10:]])  # the same letters, cut elsewhere
+    changed.append([*whole[:10], b"", *whole[11:]])  # nobody is not somebody without a name
+    seals = {snapshot_seal(*one) for one in [whole, *changed]}
+    assert len(seals) == 1 + len(changed)
+
+
+def test_a_checksum_that_people_can_compare():
+    assert checksum(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -98,6 +98,26 @@ async def test_one_room_is_damaged_and_the_others_are_served(path, room, what, s
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM log WHERE room_id = <eva> AND seq <= 3",
+        "DELETE FROM log WHERE room_id = <old>",
+        "UPDATE log SET \"update\" = x'00' WHERE room_id = <eva> AND seq = 2",
+        "DELETE FROM log WHERE room_id = <eva> AND seq = 2",
+    ],
+)
+async def test_damage_in_the_history_is_no_damage_to_the_room(path, statement):
+    before = await loads(path)
+    change(path, statement)
+    assert await loads(path) == before
+    room = "old" if "<old>" in statement else "eva"
+    async with SQLiteStore(path) as store:
+        with pytest.raises(DamagedRoom):
+            await store.history(room)
+        assert await store.append([Entry(room, b"x", 0)]) == [before[room].seq + 1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
     "swap",
     [
         # Two rows of one room change places.
@@ -297,7 +317,9 @@ async def test_large_rows_are_read_in_pages_bounded_in_bytes(tmp_path, monkeypat
     assert pages.count("load.page") == 5
 
 
-async def test_a_compaction_between_two_pages_starts_the_load_again(tmp_path):
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_compaction_between_two_pages(tmp_path, kept):
+    """The load goes on with what it began; it begins again when the rows it was about to read are gone."""
     pages = 0
 
     def overtake(step: str) -> None:
@@ -306,14 +328,17 @@ async def test_a_compaction_between_two_pages_starts_the_load_again(tmp_path):
         if step == "load.page" and pages == 3:
             found = store._writer._tables
             assert found is not None
-            found.compact("room", b"state", covers=2500, basis=0)
+            found.compact("room", b"state", covers=2500, basis=0, keep=kept)
 
     async with SQLiteStore(tmp_path / "rooms.db", failpoint=overtake) as store:
         await store.append([Entry("room", b"%d" % i, 0) for i in range(3500)])
         stored = await store.load("room")
-    assert (stored.checkpoint, stored.covers, stored.seq) == (b"state", 2500, 3500)
-    assert [row.seq for row in stored.rows] == list(range(2501, 3501))
-    assert pages == 4  # two of the old log, one that found the checkpoint moved, one of the new log
+    if kept:
+        assert (stored.checkpoint, stored.covers, stored.seq, pages) == (None, 0, 3500, 4)
+    else:
+        assert (stored.checkpoint, stored.covers, stored.seq) == (b"state", 2500, 3500)
+        assert pages == 4  # two of the old log, one that found rows gone, one of the new log
+    assert [row.seq for row in stored.rows] == list(range(stored.covers + 1, 3501))
 
 
 async def test_many_rooms_are_known_by_heart_but_not_without_bound(tmp_path, monkeypatch):
