@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--abuse", action="store_true", help="run the cases of the catalogue of abuse, and show each")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their length: masks and ids in them are drawn anew in each of the processes that run tests."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Under `--abuse`: the tests that are marked with a case, and no others."""
     if config.getoption("--abuse"):
