@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..auth.modes import authorizer
@@ -54,7 +54,7 @@ def doctor(
 
 def _print(settings: list[Effective], problems: list[Problem]) -> None:
     wrong = {problem.name for problem in problems}
-    table = Table("", "setting", "value", "from")
+    table = Table("", Column("setting", no_wrap=True), "value", "from")
     for row in settings:
         mark = Text("wrong", "red") if row.name in wrong or row.name.partition(".")[0] in wrong else Text("")
         table.add_row(mark, row.name, Text(row.value), Text(row.source, "dim" if row.source == "default" else ""))

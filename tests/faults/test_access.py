@@ -391,7 +391,7 @@ async def test_a_token_for_one_room_opens_no_other(server, figure):
         f"A06: a token for three rooms on {len(OTHERS)} other names by y-websocket, closed {sorted(map(str, codes))}, "
         f"{len(names)} by Hocuspocus and {len(pages)} HTTP paths: leaks {len(leaks)}"
     )
-    assert leaks == [] and codes <= {4400, 4403} and set(pages.values()) == {404}
+    assert leaks == [] and codes <= {4400, 4403} and set(pages.values()) <= {401, 404}
 
 
 @pytest.mark.case("A11")

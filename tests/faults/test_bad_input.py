@@ -199,6 +199,7 @@ async def test_too_large_once(figure):
                 async with await Raw.open(server.url, target=f"/room?{name.replace(' ', '-')}") as raw:
                     await raw.send(frame, opcode=TEXT if name == "text" else BINARY)
                     told = [m for m in await raw.silence(2) if m.kind == "auth"]
+                    await raw.closed()
                     outcomes.append((name, raw.ended and raw.ended.code, len(told)))
             async with await Raw.open(server.url, room="fragments") as raw:
                 for number in range(20):
@@ -375,6 +376,13 @@ async def test_f19_room_names(figure):
     assert "../etc/passwd" in names and "a%2Fb" in names and "with-query" in names
     assert len(json.loads(listing)) == len(names)
     assert "secret-1234" not in logs
-    known = {"rooms.sqlite3", "rooms.sqlite3-wal", "rooms.sqlite3.crashes", "stdout.log", "stderr.log"}
+    known = {
+        "rooms.sqlite3",
+        "rooms.sqlite3-wal",
+        "rooms.sqlite3.audit",
+        "rooms.sqlite3.crashes",
+        "stdout.log",
+        "stderr.log",
+    }
     assert set(files) <= known
     assert bystander.errors == 0

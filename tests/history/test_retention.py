@@ -26,9 +26,10 @@ def ages(every: float, upto: float, **kind) -> list[SnapshotInfo]:
 
 
 def kept(infos: list[SnapshotInfo], settings: HistorySettings = SETTINGS, now: float = NOW) -> list[SnapshotInfo]:
-    gone = thin(infos, now, settings)
-    assert len({info.id for info in gone}) == len(gone)
-    return [info for info in infos if info not in gone]
+    gone = [info.id for info in thin(infos, now, settings)]
+    numbers = set(gone)
+    assert len(numbers) == len(gone)
+    return [info for info in infos if info.id not in numbers]
 
 
 def between(infos: list[SnapshotInfo], younger: float, older: float) -> list[float]:
