@@ -22,6 +22,7 @@ from ..journal import Journal
 from ..log import get_logger
 from ..store import Erased, Reason, Row, SnapshotInfo, State, Stored
 from .retention import DAY, thin
+from .timeline import state_at
 
 log = get_logger(__name__)
 
@@ -102,7 +103,7 @@ class Archive:
             DamagedRoom: What is stored of it cannot be read.
             Unavailable: The store does not take the room's edits.
         """
-        await self._settled(room)
+        await self.settled(room)
         async with self.alone(room):
             stored = await self._hub.store.load(room)
             if not stored.seq:
@@ -123,7 +124,7 @@ class Archive:
         log.info("snapshot made", room=room, snapshot=info.id, reason=reason.value, bytes=info.size)
         return info
 
-    async def _settled(self, room: str) -> None:
+    async def settled(self, room: str) -> None:
         """Returns when the store has all that the room, if it is in memory, has taken in until now."""
         opened = self._hub.find(room)
         if opened is None:
@@ -191,6 +192,31 @@ class Archive:
             rows = await store.history(room, state.covers, at)
             if len(rows) == at - state.covers:
                 return state, rows
+        raise Unavailable(f"the history of {room!r} (it is being cleared away)")
+
+    async def at(self, room: str, seq: int | None = None, *, time: float | None = None) -> State:
+        """The same, as one state. Raises as `moment`."""
+        state, rows = await self.moment(room, seq, time=time)
+        if not rows:
+            return state
+        with self._hub.compactor.watched(room):
+            return await state_at(room, state, rows)
+
+    async def kept(self, room: str) -> tuple[State, list[Row]]:
+        """The oldest state that the history reaches back to, and all edits after it.
+
+        Raises:
+            NoSuchRoom: It was never written.
+            DamagedSnapshot, DamagedRoom: What is kept cannot be read.
+        """
+        for _ in range(TRIES):
+            reach = await self._hub.store.reach(room)
+            if not reach.seq:
+                raise NoSuchRoom(room)
+            start = await self._hub.store.state_at(room, reach.forgotten)
+            rows = await self._hub.store.history(room, start.covers)
+            if not rows or rows[0].seq == start.covers + 1:
+                return start, rows
         raise Unavailable(f"the history of {room!r} (it is being cleared away)")
 
     @property
