@@ -132,13 +132,12 @@ class Archive:
         self._hub.hold(opened)
         try:
             with anyio.fail_after(SETTLE_SECONDS):
-                while opened.reloading:
+                while opened.reloading or opened.core.replica.outside:  # the application's, which is told soon
                     await anyio.sleep(BUSY_SECONDS)
+                    await opened.journal.flushed()
                 told = anyio.Event()
                 if opened.core.once_told(told.set):  # of what is there now: people may type without a pause
                     await told.wait()
-                while opened.core.replica.outside:  # the application's
-                    await anyio.sleep(BUSY_SECONDS)
                 await opened.journal.flushed()
         except TimeoutError:
             raise Unavailable(f"the store (it has not all edits of {room!r} after {SETTLE_SECONDS:g} s)") from None
