@@ -230,7 +230,20 @@ class Archive:
     # ------------------------------------------------------------------ clearing away
 
     async def erase(self, room: str) -> Erased:
-        """Delete all there is of a room, its snapshots too. It must not be in memory: who sits in it would write on."""
+        """Delete all there is of a room, its snapshots too. Who sits in it is sent away, and nobody makes it again
+        until `hub.tombs.lift`.
+
+        Raises:
+            Unavailable: The store does not take what was typed last. Ask again.
+        """
+        with anyio.move_on_after(SETTLE_SECONDS) as patience:
+            if (opened := await self._hub.dismiss(room)) is not None:
+                while not opened.clean:  # what came into the store later would be the beginning of another room
+                    await anyio.sleep(BUSY_SECONDS)
+                    await opened.journal.flushed()
+                opened.core.close()
+        if patience.cancelled_caught:
+            raise Unavailable("the store")
         async with self.alone(room):
             return await self._hub.store.erase(room)
 
@@ -346,7 +359,7 @@ class Archive:
     async def _make_by_itself(self, room: str) -> None:
         newest: Iterable[SnapshotInfo] = await self._hub.store.snapshots(room, limit=1)
         reach = await self._hub.store.reach(room)
-        if any(info.covers == reach.seq for info in newest):  # somebody just made one by hand
+        if not reach.seq or any(info.covers == reach.seq for info in newest):  # erased; or one was just made by hand
             return
         await self.create(room, reason=Reason.ACTIVITY)
         await self.thin(room)
