@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from . import recovery
 from .compactor import Compactor
-from .errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unavailable
+from .errors import BadUpdate, CollabError, DamagedRoom, Draining, NoSuchRoom, TooMany, Unavailable
 from .fence import Panic
 from .gaps import Incoming
 from .journal import GroupCommit, Journal
@@ -34,6 +34,7 @@ from .room import Panicked, RoomCore
 from .seat import Seat
 from .settings import Settings
 from .store import Store, open_store
+from .tombs import Tombs
 from .yroom import Room
 
 log = get_logger(__name__)
@@ -67,6 +68,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.store = open_store(settings.store.url) if store is None else store
         self.commits = GroupCommit(self.store, settings.store, self.metrics)
         self.quarantine = Quarantine(self.metrics)
+        self.tombs = Tombs()
         self.compactor = Compactor(self.store, settings.store, self.metrics, keep=settings.history.keep_days > 0)
         self.compactor.watched = partial(self.quarantine.reading, "compaction")
         self.commits.landed = self.compactor.look_at
@@ -89,6 +91,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._loop = asyncio.get_running_loop()
         async with self.store, self.quarantine.beside(self.store), anyio.create_task_group() as self._tasks:
+            self.tombs.open(self.store)
             self._tasks.start_soon(self.commits.run)
             self._tasks.start_soon(self._beat)
             self._tasks.start_soon(self.compactor.run)
@@ -127,11 +130,14 @@ class Hub(anyio.AsyncContextManagerMixin):
         """The room, loaded from the store when it has to be, and held (`release` lets it go again).
 
         Raises:
+            NoSuchRoom: It was deleted, and is to stay so.
             DamagedRoom: What is stored cannot be trusted.
             Unavailable: The store does not answer.
             TooMany: There are too many rooms already.
             Draining: The hub is closed.
         """
+        if name in self.tombs:
+            raise NoSuchRoom(name)
         opened = self._rooms.get(name)
         if opened is not None:
             self.hold(opened)
@@ -262,6 +268,18 @@ class Hub(anyio.AsyncContextManagerMixin):
                 self.metrics.rooms_closed.inc()
         finally:
             self._evicting = False
+
+    async def dismiss(self, name: str) -> Opened | None:
+        """Send everybody out of a room for good (4404); what was in memory of it is the caller's to close."""
+        await self.tombs.add(name)
+        if (opening := self._opening.get(name)) is not None:
+            await opening.done.wait()
+        if (opened := self._rooms.pop(name, None)) is not None:
+            opened.gone = True
+            self._idle.take(name)
+            for peer in tuple(opened.core.peers):
+                peer.refuse(NoSuchRoom(name))
+        return opened
 
     def _drop(self, opened: Opened) -> None:
         opened.gone = True

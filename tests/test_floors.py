@@ -17,7 +17,7 @@ FLOORS: list[list[list[str]]] = [
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
     [["peers", "gaps", "presence", "replica", "room"], ["names"], ["auth"], ["store"], ["bus"], ["recorder"]],
     [
-        *(["recovery"], ["notes", "deaths", "quarantine", "revoked"], ["journal"]),
+        *(["recovery"], ["notes", "deaths", "quarantine", "revoked", "tombs"], ["journal"]),
         *(["receipts", "seat", "letters"], ["link"]),
     ],
     [["compactor", "yroom", "opened", "hub"]],

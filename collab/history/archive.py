@@ -22,6 +22,7 @@ from ..journal import Journal
 from ..log import get_logger
 from ..store import Erased, Reason, Row, SnapshotInfo, State, Stored
 from .retention import DAY, thin
+from .timeline import state_at
 
 log = get_logger(__name__)
 
@@ -102,7 +103,7 @@ class Archive:
             DamagedRoom: What is stored of it cannot be read.
             Unavailable: The store does not take the room's edits.
         """
-        await self._settled(room)
+        await self.settled(room)
         async with self.alone(room):
             stored = await self._hub.store.load(room)
             if not stored.seq:
@@ -123,7 +124,7 @@ class Archive:
         log.info("snapshot made", room=room, snapshot=info.id, reason=reason.value, bytes=info.size)
         return info
 
-    async def _settled(self, room: str) -> None:
+    async def settled(self, room: str) -> None:
         """Returns when the store has all that the room, if it is in memory, has taken in until now."""
         opened = self._hub.find(room)
         if opened is None:
@@ -131,9 +132,12 @@ class Archive:
         self._hub.hold(opened)
         try:
             with anyio.fail_after(SETTLE_SECONDS):
-                while not opened.core.idle or opened.reloading:
-                    await anyio.sleep(BUSY_SECONDS)  # its tick may still be ahead
+                while opened.reloading or opened.core.replica.outside:  # the application's, which is told soon
+                    await anyio.sleep(BUSY_SECONDS)
                     await opened.journal.flushed()
+                told = anyio.Event()
+                if opened.core.once_told(told.set):  # of what is there now: people may type without a pause
+                    await told.wait()
                 await opened.journal.flushed()
         except TimeoutError:
             raise Unavailable(f"the store (it has not all edits of {room!r} after {SETTLE_SECONDS:g} s)") from None
@@ -193,6 +197,31 @@ class Archive:
                 return state, rows
         raise Unavailable(f"the history of {room!r} (it is being cleared away)")
 
+    async def at(self, room: str, seq: int | None = None, *, time: float | None = None) -> State:
+        """The same, as one state. Raises as `moment`."""
+        state, rows = await self.moment(room, seq, time=time)
+        if not rows:
+            return state
+        with self._hub.compactor.watched(room):
+            return await state_at(room, state, rows)
+
+    async def kept(self, room: str) -> tuple[State, list[Row]]:
+        """The oldest state that the history reaches back to, and all edits after it.
+
+        Raises:
+            NoSuchRoom: It was never written.
+            DamagedSnapshot, DamagedRoom: What is kept cannot be read.
+        """
+        for _ in range(TRIES):
+            reach = await self._hub.store.reach(room)
+            if not reach.seq:
+                raise NoSuchRoom(room)
+            start = await self._hub.store.state_at(room, reach.forgotten)
+            rows = await self._hub.store.history(room, start.covers)
+            if not rows or rows[0].seq == start.covers + 1:
+                return start, rows
+        raise Unavailable(f"the history of {room!r} (it is being cleared away)")
+
     @property
     def _oldest(self) -> float:
         """The time (seconds since the epoch) from which on every edit is kept."""
@@ -201,7 +230,20 @@ class Archive:
     # ------------------------------------------------------------------ clearing away
 
     async def erase(self, room: str) -> Erased:
-        """Delete all there is of a room, its snapshots too. It must not be in memory: who sits in it would write on."""
+        """Delete all there is of a room, its snapshots too. Who sits in it is sent away, and nobody makes it again
+        until `hub.tombs.lift`.
+
+        Raises:
+            Unavailable: The store does not take what was typed last. Ask again.
+        """
+        with anyio.move_on_after(SETTLE_SECONDS) as patience:
+            if (opened := await self._hub.dismiss(room)) is not None:
+                while not opened.clean:  # what came into the store later would be the beginning of another room
+                    await anyio.sleep(BUSY_SECONDS)
+                    await opened.journal.flushed()
+                opened.core.close()
+        if patience.cancelled_caught:
+            raise Unavailable("the store")
         async with self.alone(room):
             return await self._hub.store.erase(room)
 
@@ -317,7 +359,7 @@ class Archive:
     async def _make_by_itself(self, room: str) -> None:
         newest: Iterable[SnapshotInfo] = await self._hub.store.snapshots(room, limit=1)
         reach = await self._hub.store.reach(room)
-        if any(info.covers == reach.seq for info in newest):  # somebody just made one by hand
+        if not reach.seq or any(info.covers == reach.seq for info in newest):  # erased; or one was just made by hand
             return
         await self.create(room, reason=Reason.ACTIVITY)
         await self.thin(room)

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..store import Row
+from ..store import Row, State
 from ..wire.structs import ANY, DELETED, GC, STRING, TYPE
 from .contents import FORMAT, Reader, shared_type, single
 from .credits import Credits, author_of
 from .items import Item, Items, Layer, Parent
-from .timeline import State
 
 
 @dataclass(frozen=True, slots=True)

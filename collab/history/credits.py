@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..errors import BadUpdate
-from ..store import Kind, Row
+from ..store import Kind, Row, State
 from ..wire.structs import Point, Range
 from .items import Items, Layer
 from .ranges import Owned, Ranges
-from .timeline import State
 
 
 class Credits:

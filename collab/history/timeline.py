@@ -7,34 +7,11 @@ never half of what was stored. The order of a document is that of its sequence n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from .. import recovery
 from ..errors import DamagedRoom
 from ..fence import fenced
-from ..store import Row, Stored
-from ..wire import vet
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A whole document.
-
-    Args:
-        update: All of it as one Yjs update (v1); None when nothing was written yet.
-        covers: The sequence number of the last row that it holds.
-        poison: The rows on the way to it that the document library does not take and that nothing builds on.
-    """
-
-    update: bytes | None
-    covers: int
-    poison: tuple[int, ...] = ()
-
-    @property
-    def whole(self) -> bytes:
-        """The document as an update, be it empty."""
-        return self.update or vet.EMPTY
-
+from ..store import Row, State, Stored
 
 EMPTY = State(None, 0)
 """A room before its first row."""

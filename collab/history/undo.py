@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..store import Row
+from ..store import Row, State
 from ..wire.structs import DELETED, GC
 from .credits import Credits, author_of
 from .items import Item, Layer, Parent
 from .restore import changed
-from .timeline import State
 
 
 def by(author: str, since: float | None = None, until: float | None = None) -> Callable[[Row], bool]:

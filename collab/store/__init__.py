@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 from ..errors import SettingsError
+from ..wire.vet import EMPTY
 
 
 class Kind(IntEnum):
@@ -138,10 +139,23 @@ def draft(
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A whole document as one update (None: nothing was written yet), and the last row that it holds."""
+    """A whole document.
+
+    Args:
+        update: All of it as one update; None when nothing was written yet.
+        covers: The sequence number of the last row that it holds.
+        poison: The rows on the way to it that the document library does not take and that nothing builds on. A store
+            knows of none.
+    """
 
     update: bytes | None
     covers: int
+    poison: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bytes:
+        """The document as an update, be it empty."""
+        return self.update or EMPTY
 
 
 class Reach(NamedTuple):

@@ -18,6 +18,7 @@ from .. import __version__
 from ..auth import Authorize
 from ..auth.modes import Authorizer, authorizer
 from ..errors import Draining
+from ..history.archive import Archive
 from ..hub import Hub
 from ..letters import Letter
 from ..log import get_logger
@@ -62,6 +63,7 @@ class App(anyio.AsyncContextManagerMixin):
         if authorize is None:
             authorize = self.access = authorizer(settings.auth, host=settings.server.host)
         self.revoked = Revoked()
+        self.archive = Archive(self.hub)
         self.sockets = Sockets(self.hub, authorize, self.revoked.covers)
         self._running = False
         self._api = Api(self, authorize)
@@ -87,6 +89,7 @@ class App(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with self.access or nullcontext(), self.hub:
             self.revoked.open(self.hub.store)
+            self.archive.start()
             self._api.open()
             self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
             await self.sockets.try_out()

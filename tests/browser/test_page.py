@@ -128,7 +128,8 @@ def test_what_was_undoable_is_forgotten_when_the_room_is_restored(server, window
     page.keyboard.type("kept")
     undo = page.get_by_role("button", name="Undo")
     expect(undo).to_have_attribute("aria-disabled", "false")
-    page.evaluate('collabDemo.connection.provider.receiveStateless(\'{"type": "collab:restored"}\')')
+    told = '{"event": "restored", "snapshot": 3, "before": 4}'
+    page.evaluate(f"collabDemo.connection.provider.receiveStateless('{told}')")
     page.keyboard.press("Control+z")
     expect(page.locator(".ProseMirror")).to_have_text("kept")
     expect(undo).to_have_attribute("aria-disabled", "true")

@@ -12,8 +12,8 @@ from collab.history.attribution import Attribution, attribution
 from collab.history.diff import text_of
 from collab.history.items import Layer
 from collab.history.outline import outline
-from collab.history.timeline import EMPTY, State
-from collab.store import Kind, Row
+from collab.history.timeline import EMPTY
+from collab.store import Kind, Row, State
 from tests.history.histories import PEOPLE, Crowd, covered, crowds
 from tests.support.histories import applied
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collab.history.credits import BEFORE, Credits, author_of
 from collab.history.items import Layer
-from collab.history.timeline import State
-from collab.store import Kind, Row
+from collab.store import Kind, Row, State
 from tests.history.histories import PEOPLE, Crowd
 from tests.support.histories import applied, clocks
 

@@ -12,9 +12,9 @@ from pycrdt import Doc, Text, XmlElement, XmlFragment, XmlText
 from collab.history.attribution import attribution
 from collab.history.diff import diff
 from collab.history.restore import restore
-from collab.history.timeline import EMPTY, State, state_at
+from collab.history.timeline import EMPTY, state_at
 from collab.history.undo import by, undo
-from collab.store import Kind, Row
+from collab.store import Kind, Row, State
 from tests.history.histories import PEOPLE
 from tests.support.histories import applied
 

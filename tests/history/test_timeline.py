@@ -7,8 +7,8 @@ import random
 import pytest
 
 from collab.errors import DamagedRoom
-from collab.history.timeline import EMPTY, State, state_at, until
-from collab.store import Kind, Row
+from collab.history.timeline import EMPTY, state_at, until
+from collab.store import Kind, Row, State
 from collab.wire import vet
 from tests.history.histories import covered, crowds, seen
 from tests.support.histories import applied

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
-from collab.history.timeline import State
 from collab.history.undo import by, undo
-from collab.store import Kind, Row
+from collab.store import Kind, Row, State
 from collab.wire import vet
 from tests.history.histories import LONG, PEOPLE, SHORT, Crowd, covered, seen
 from tests.support.histories import applied, clocks

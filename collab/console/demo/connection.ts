@@ -233,7 +233,7 @@ class OverYWebsocket extends Connection {
 
 function isRestored (text: string): boolean {
   try {
-    return JSON.parse(text)?.type === 'collab:restored'
+    return ['restored', 'undone'].includes(JSON.parse(text)?.event)
   } catch {
     return false
   }

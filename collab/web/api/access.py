@@ -23,6 +23,7 @@ from ...auth import Authorize, Grant, Knock, Level
 from ...auth.modes import Authorizer, long_enough
 from ...auth.where import find_token
 from ...errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized
+from ...history.archive import Archive
 from ...hub import Hub
 from ...log import get_logger
 from ...names import checked_name
@@ -51,6 +52,7 @@ class Served(Protocol):
 
     settings: Settings
     hub: Hub
+    archive: Archive
     sockets: Sockets
     revoked: Revoked
     access: Authorizer | None

@@ -13,14 +13,18 @@ from ... import __version__
 from ...auth import Authorize
 from ...desk import Desk
 from ...errors import CollabError
+from ...history.returns import Returns
+from ...history.travel import Travel
 from . import problems
 from .access import Door, Gate, Served
 from .audit import Audit
 from .connections import Connections
 from .document import Document
+from .history import History
 from .page import POLICY, page
 from .rooms import Rooms
 from .server import Server
+from .snapshots import Snapshots
 
 PREFIX = "/api"
 ABOUT = (
@@ -64,6 +68,8 @@ class Api:
     def __init__(self, served: Served, authorize: Authorize) -> None:
         self._desk = Desk(served.hub, served.settings.admin.write_seconds)
         self._audit = Audit(served.hub.store)
+        travel = Travel(served.archive, self._desk)
+        returns = Returns(served.hub, served.archive, travel, self._desk)
         app = FastAPI(
             title="collab admin API",
             version=__version__,
@@ -86,6 +92,8 @@ class Api:
         for part in (
             Rooms(served, self._desk, self._audit),
             Document(self._desk, self._audit),
+            Snapshots(served.archive, travel, returns, self._desk, self._audit),
+            History(travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
             Server(served, self._audit),
             self._audit,

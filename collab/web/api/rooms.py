@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from ...desk import Desk
-from ...errors import Conflict, NoSuchRoom
+from ...errors import Conflict, DamagedRoom, NoSuchRoom
 from ...names import checked_name
 from ...room import RoomCore
 from ...store import RoomInfo
@@ -81,6 +81,14 @@ class Copied(BaseModel):
     bytes: int
 
 
+class Gone(BaseModel):
+    """What there was of a room that is deleted."""
+
+    name: str
+    rows: int = Field(description="Edits that were kept.")
+    snapshots: int
+
+
 class Order(StrEnum):
     """What a list is sorted by."""
 
@@ -101,6 +109,8 @@ class Rooms:
         add = self.router.add_api_route
         add("/rooms", self.list, methods=["GET"], summary="List rooms")
         add("/rooms/{name}", self.get, methods=["GET"], summary="One room, with what is known of it")
+        add("/rooms/{name}", self.delete, methods=["DELETE"], summary="Delete a room for good")
+        add("/rooms/{name}", self.allow, methods=["PUT"], summary="Allow a deleted room again", status_code=204)
         add("/rooms/{name}/duplicate", self.duplicate, methods=["POST"], summary="Copy a room", status_code=201)
 
     def _seats(self, name: str) -> int:
@@ -159,6 +169,26 @@ class Rooms:
             if info.name == name and info.seq:
                 return info
         raise NoSuchRoom(name)
+
+    async def delete(self, name: RoomName, admin: Asks) -> Gone:
+        """All of it, history and snapshots, too. Editors are sent away (4404), and none brings it back, be it one that
+        was offline, until it is allowed again with PUT."""
+        try:
+            reach = await self._hub.store.reach(name)
+        except DamagedRoom:
+            pass  # deleted all the same
+        else:
+            if not reach.seq:
+                raise NoSuchRoom(name)
+        erased = await self._served.archive.erase(name)
+        await self._audit.note(admin, "room.delete", name, rows=erased.rows, snapshots=erased.snapshots)
+        return Gone(name=name, rows=erased.rows, snapshots=erased.snapshots)
+
+    async def allow(self, name: RoomName, admin: Asks) -> Response:
+        """It is empty, and begins with whoever writes there first. Nothing happens to a room that was not deleted."""
+        if await self._hub.tombs.lift(name):
+            await self._audit.note(admin, "room.allow", name)
+        return Response(status_code=204)
 
     async def duplicate(self, name: RoomName, copy: Copy, admin: Asks) -> Copied:
         """Writes the document as it is now into a room that is empty. Their histories are apart from then on."""

@@ -111,3 +111,38 @@ def test_copies(http, room):
         answer = http.post(path, content=content, headers={"content-type": "application/json"})
         assert answer.status_code in (400, 422) and answer.json()["status"] == answer.status_code
     assert is_problem(http.post("/rooms/nothing/duplicate", json={"to": "x"}), 404)
+
+
+@pytest.mark.anyio
+async def test_deleted_for_good(server, room):
+    """Whoever sits in it is sent away, and who was offline does not bring it back; until an admin allows it."""
+    path = f"/rooms/{quote(room, safe='')}"
+    async with httpx.AsyncClient(base_url=f"{server.http_url}/api/v1", headers=BEARER, timeout=30) as http:
+        assert is_problem(await http.delete(path), 404)
+        here, away = await Peer.open(server.url, room), await Peer.open(server.url, room)
+        for peer in (here, away):
+            await peer.synced.wait()
+        await here.write("secret")
+        await away.text_is("secret")
+        await away.leave()
+        assert (await http.post(f"{path}/snapshots")).status_code == 201
+        await here.write(", typed last")
+        answer = await http.delete(path)
+        assert answer.json() == {"name": room, "rows": 2, "snapshots": 1}
+        assert (await here.closed()).code == 4404
+        await away.reconnect()
+        await away.until(lambda: away.received["auth"] == 1, "the refusal")  # and it is held, or it would come for ever
+        assert is_problem(await http.get(path), 404) and is_problem(await http.get(f"{path}/document"), 404)
+        assert is_problem(await http.put(f"{path}/document", content="x", headers={"content-type": "text/plain"}), 404)
+        assert (await http.get(f"{path}/snapshots")).json()["items"] == []
+        assert is_problem(await http.delete(path), 404)
+        assert (await http.put(path)).status_code == 204
+        async with await Peer.open(server.url, room) as peer:
+            await peer.synced.wait()
+            assert peer.text() == ""
+            await peer.write("anew")
+        await until(lambda: httpx.get(f"{server.http_url}/api/v1{path}", headers=BEARER).status_code == 200, "room")
+        records = (await http.get("/audit", params={"room": room, "limit": 2})).json()["items"]
+        assert [one["what"] for one in records] == ["room.allow", "room.delete"]
+        await here.leave()
+        await away.leave()
