@@ -47,8 +47,7 @@ class RoomCore:
     Args:
         name: The room's exact name.
         doc: The document; nobody else may apply updates to it while a tick runs.
-        nesting: How deep the document's shared types are nested, if that is known (`recovery.Loaded`).
-        keyed: Where the document has values of keys, if that is known.
+        nesting, keyed: What is known of the document (`recovery.Loaded`).
         presence: Who is here.
         wake: Called when there is something to do; `tick` should be called at the end of this turn of the event loop.
         held_updates: How many updates may wait for what they build on.
@@ -87,7 +86,7 @@ class RoomCore:
 
     @property
     def doc(self) -> Doc[Any]:
-        """The document. Another object after a panic (`replace`) and after a character was cut in two."""
+        """The document. Another object after a panic (`Replica.replace`) and after a character was cut in two."""
         return self.replica.doc
 
     @property
@@ -187,10 +186,6 @@ class RoomCore:
         except BadUpdate:  # what nobody may send, the owner of the document may write
             return []
 
-    def replace(self, doc: Doc[Any], nesting: Nesting | None = None, keyed: Keyed | None = None) -> None:
-        """From now on `doc` is the room's document; see the class for `nesting` and `keyed`."""
-        self.replica.replace(doc, nesting, keyed)
-
     def close(self) -> None:
         """Let go of the document."""
         self.replica.close()
@@ -205,7 +200,7 @@ class RoomCore:
             wall: Seconds since the epoch, recorded in the log.
 
         Raises:
-            Panicked: yrs panicked. The room needs a new document (`replace`).
+            Panicked: yrs panicked. The room needs a new document (`Replica.replace`).
         """
         ticks = self.collect(now, wall)
         if ticks is None:

@@ -81,7 +81,12 @@ class Keyed:
     def _concerns(self, extent: Extent) -> bool:
         """Whether there are values of keys in it."""
         rows = self._rows
-        return bool(extent.keyed) or bool(rows) and any(_in(rows, origin) for _, origin in extent.after)
+        if extent.keyed or not rows:
+            return bool(extent.keyed)
+        for _, origin in extent.after:  # noqa: SIM110 - a generator takes as long as all else for a letter
+            if _in(rows, origin):
+                return True
+        return False
 
     def _new(self, extent: Extent, clocks: Mapping[int, int]) -> list[Range]:
         """The values of keys that are new with an update: those that name the map, and all that follow one."""
