@@ -83,7 +83,7 @@ class Keyed:
         rows = self._rows
         if extent.keyed or not rows:
             return bool(extent.keyed)
-        for _, origin in extent.after:  # noqa: SIM110 - a generator takes as long as all else for a letter
+        for _, origin in extent.after:  # a generator takes longer than all else, for a letter
             if _in(rows, origin):
                 return True
         return False
