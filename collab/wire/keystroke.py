@@ -104,7 +104,7 @@ def read(update: bytes) -> Extent | None:
     elif not runs:
         return None
     deleted = () if deletion is None else (deletion,)
-    return Extent(tuple(runs), deleted, needs, entwined, after=tuple(after), before=tuple(before))
+    return Extent(tuple(runs), deleted, needs, entwined, 0, (), (), (), tuple(after), tuple(before))
 
 
 def _deletion(deletes: bytes) -> tuple[int, int, int] | None:
