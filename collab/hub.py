@@ -214,6 +214,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             name,
             loaded.doc,
             nesting=loaded.nesting,
+            keyed=loaded.keyed,
             presence=Presence(
                 forget_seconds=rooms.presence_seconds,
                 max_bytes=limits.awareness_bytes,
@@ -355,7 +356,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 sender.refuse(BadUpdate("the document does not survive this update"))
         again = [suspect for number, suspect in enumerate(suspects) if number not in guilty]
         again += core.untold()
-        core.replace(loaded.doc, loaded.nesting)
+        core.replica.replace(loaded.doc, loaded.nesting, loaded.keyed)
         core.requeue(again)
         log.info("room reloaded", room=core.name, suspects=len(suspects), guilty=len(guilty))
         for peer in tuple(core.peers):

@@ -19,6 +19,7 @@ from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row, Store, Stored
 from .wire import halves, vet
+from .wire.keyed import Keyed
 from .wire.lib0 import read_var_uint, var_uint
 from .wire.nesting import Nesting
 from .wire.structs import ANY, DELETED, GC, ORIGIN, RIGHT_ORIGIN, SKIP, STRING, Extent, Struct, blocks_of
@@ -44,6 +45,7 @@ class Loaded:
         log_bytes: How large these are.
         poison: The sequence numbers of rows that yrs does not take and that nothing builds on.
         nesting: How deep its shared types are nested.
+        keyed: Where it has values of keys.
     """
 
     doc: Doc[Any]
@@ -52,6 +54,7 @@ class Loaded:
     log_bytes: int
     poison: tuple[int, ...]
     nesting: Nesting
+    keyed: Keyed
 
 
 async def build(room: str, stored: Stored) -> Loaded:
@@ -91,7 +94,7 @@ async def build(room: str, stored: Stored) -> Loaded:
         raise DamagedRoom(room, f"nothing of it can be read{unread}")
     log_bytes = sum(len(row.update) for row in stored.rows)
     size = len(stored.checkpoint or b"") + log_bytes
-    return Loaded(doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting)
+    return Loaded(doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting, draft.keyed)
 
 
 async def _whole(updates: list[bytes]) -> list[bytes]:
@@ -108,6 +111,7 @@ class _Draft:
     doc: Doc[Any]
     clocks: dict[int, int]
     nesting: Nesting
+    keyed: Keyed
 
     def take(self, update: bytes) -> None:
         """Apply what fits of `update`, as a room does: yrs can be killed by what it keeps waiting itself.
@@ -122,6 +126,10 @@ class _Draft:
         if extent.types and not self.nesting.admit(update, self.doc.get_update):
             raise BadUpdate("it nests shared types too deep")
         self.doc.apply_update(update)
+        self._advance(extent)
+
+    def _advance(self, extent: Extent) -> None:
+        self.keyed.add(extent, self.clocks)
         for client, _, end in extent.structs:
             self.clocks[client] = max(end, self.clocks.get(client, 0))
 
@@ -133,6 +141,7 @@ class _Draft:
                     poison.append(number)
                 else:
                     self.doc.apply_update(update)
+                    self._advance(extent)
 
     def can_be_written(self) -> bool:
         """Whether yrs can encode what it has taken in: what cannot be told to a client is no document."""
@@ -145,9 +154,9 @@ class _Draft:
 
 async def _from_checkpoint(room: str, checkpoint: bytes | None) -> _Draft:
     doc: Doc[Any] = Doc()
-    nesting = Nesting()
+    nesting, keyed = Nesting(), Keyed()
     if checkpoint is None:
-        return _Draft(doc, {}, nesting)
+        return _Draft(doc, {}, nesting, keyed)
     try:
         if len(checkpoint) < LARGE:
             extent = vet.parse(checkpoint)
@@ -161,7 +170,8 @@ async def _from_checkpoint(room: str, checkpoint: bytes | None) -> _Draft:
         raise DamagedRoom(room, f"its checkpoint cannot be read ({error})") from error
     if not extent.within(clocks):
         raise DamagedRoom(room, "its checkpoint builds on something that is not there")
-    return _Draft(doc, clocks, nesting)
+    keyed.add(extent, {})
+    return _Draft(doc, clocks, nesting, keyed)
 
 
 def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]]:

@@ -1,9 +1,9 @@
 """A room's replica of the shared document, and what is known of it without asking yrs: clocks, characters, depth.
 
 Synchronous: no I/O, no asyncio, no clock. Asking the document costs the more the more clients ever wrote, so what it
-has is kept in a dict and moved with each update. Two things that yrs does not survive or does not write down again are
-watched beside it: characters that somebody cuts in two (`wire/halves.py`) and shared types nested without end
-(`wire/nesting.py`).
+has is kept in a dict and moved with each update. Three things that yrs does not survive or does not write down again
+are watched beside it: characters that somebody cuts in two (`wire/halves.py`), shared types nested without end
+(`wire/nesting.py`), and structs that are slipped in among the values of a key (`wire/keyed.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 
 from pycrdt import Doc, Subscription, TransactionEvent
 
-from .errors import BadUpdate
+from .errors import BadMessage, BadUpdate
 from .fence import fenced
 from .wire import halves, vet
+from .wire.keyed import Keyed
 from .wire.nesting import Nesting
-from .wire.structs import Point
+from .wire.structs import Point, walk
 from .wire.vet import Extent
 
 _NONE: set[Point] = set()
@@ -48,6 +49,7 @@ class Replica:
         doc: The document; nobody else may apply updates to it while `recording`.
         nesting: How deep its shared types are nested, if somebody knows.
         edited: Called when the application edited the document itself.
+        keyed: Where it has values of keys, if somebody knows.
 
     Attributes:
         doc: The document. Another object after `mend` and `replace`.
@@ -56,7 +58,9 @@ class Replica:
         applying: Whether updates are applied now, so that what the document reports is not the application's.
     """
 
-    def __init__(self, doc: Doc[Any], nesting: Nesting | None, edited: Callable[[], object]) -> None:
+    def __init__(
+        self, doc: Doc[Any], nesting: Nesting | None, edited: Callable[[], object], keyed: Keyed | None = None
+    ) -> None:
         self.version = 0
         self.applying = False
         self._edited = edited
@@ -68,9 +72,10 @@ class Replica:
         self.clocks: dict[int, int]
         self._pairs: halves.Pairs
         self._nesting: Nesting
-        self.replace(doc, nesting)
+        self._keyed: Keyed
+        self.replace(doc, nesting, keyed)
 
-    def replace(self, doc: Doc[Any], nesting: Nesting | None = None) -> None:
+    def replace(self, doc: Doc[Any], nesting: Nesting | None = None, keyed: Keyed | None = None) -> None:
         """From now on this is the replica of `doc`. What the application wrote into the one before is forgotten."""
         self._observe(doc)
         whole = self.difference(b"\x00") if self.clocks else vet.EMPTY  # kept for whoever joins first
@@ -80,6 +85,11 @@ class Replica:
         if nesting is None:
             nesting = Nesting(None if len(whole) > len(vet.EMPTY) else 0)
         self._nesting = nesting
+        if keyed is None:
+            keyed = Keyed()
+            with suppress(BadMessage):
+                keyed.add(walk(whole), {})
+        self._keyed = keyed
         self._outside.clear()
 
     def _observe(self, doc: Doc[Any]) -> None:
@@ -130,6 +140,7 @@ class Replica:
         try:
             for update, extent in [(update, vet.parse(update)) for update in outside]:
                 self._pairs.add(update, self.clocks)
+                self._keyed.add(extent, self.clocks)
                 if extent.types:
                     self._nesting.admit(update, self.doc.get_update)
                 self._advance(extent, begun)
@@ -220,11 +231,14 @@ class Replica:
         """
         if extent.types and not self._nesting.admit(update, self.doc.get_update):
             raise BadUpdate("shared types are nested too deep")
+        if not self._keyed.fits(update, extent, self.clocks, self.doc.get_update):
+            raise BadUpdate("something stands among the values of a key that is none")
         try:
             self.doc.apply_update(update)
         except ValueError:  # nothing around it was harmed either
             raise BadUpdate("the document does not take this update") from None
         self._pairs.add(update, self.clocks)
+        self._keyed.add(extent, self.clocks)
         return self._advance(extent, begun)
 
     def _advance(self, extent: Extent, begun: dict[int, int]) -> bool:

@@ -21,6 +21,7 @@ from .peers import Change, Peer, Tick
 from .presence import Presence
 from .replica import Replica
 from .wire import vet
+from .wire.keyed import Keyed
 from .wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 from .wire.nesting import Nesting
 from .wire.structs import Point
@@ -46,7 +47,7 @@ class RoomCore:
     Args:
         name: The room's exact name.
         doc: The document; nobody else may apply updates to it while a tick runs.
-        nesting: How deep the document's shared types are nested, if that is known (`recovery.Loaded`).
+        nesting, keyed: What is known of the document (`recovery.Loaded`).
         presence: Who is here.
         wake: Called when there is something to do; `tick` should be called at the end of this turn of the event loop.
         held_updates: How many updates may wait for what they build on.
@@ -64,6 +65,7 @@ class RoomCore:
         doc: Doc[Any] | None = None,
         *,
         nesting: Nesting | None = None,
+        keyed: Keyed | None = None,
         presence: Presence | None = None,
         wake: Callable[[], object] = lambda: None,
         held_updates: int = 1_000,
@@ -80,11 +82,11 @@ class RoomCore:
         self._moved: dict[int, None] = {}
         self._settled: list[Receipt] = []
         self._once_told: list[Callable[[], object]] = []
-        self.replica = Replica(Doc() if doc is None else doc, nesting, self._rouse)
+        self.replica = Replica(Doc() if doc is None else doc, nesting, self._rouse, keyed)
 
     @property
     def doc(self) -> Doc[Any]:
-        """The document. Another object after a panic (`replace`) and after a character was cut in two."""
+        """The document. Another object after a panic (`Replica.replace`) and after a character was cut in two."""
         return self.replica.doc
 
     @property
@@ -184,10 +186,6 @@ class RoomCore:
         except BadUpdate:  # what nobody may send, the owner of the document may write
             return []
 
-    def replace(self, doc: Doc[Any], nesting: Nesting | None = None) -> None:
-        """From now on `doc` is the room's document; see the class for `nesting`."""
-        self.replica.replace(doc, nesting)
-
     def close(self) -> None:
         """Let go of the document."""
         self.replica.close()
@@ -202,7 +200,7 @@ class RoomCore:
             wall: Seconds since the epoch, recorded in the log.
 
         Raises:
-            Panicked: yrs panicked. The room needs a new document (`replace`).
+            Panicked: yrs panicked. The room needs a new document (`Replica.replace`).
         """
         ticks = self.collect(now, wall)
         if ticks is None:

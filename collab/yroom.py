@@ -109,7 +109,7 @@ class Room(YRoom):
 
     @ydoc.setter
     def ydoc(self, doc: Doc[Any]) -> None:
-        self.core.replace(doc)
+        self.core.replica.replace(doc)
 
     @property  # upstream has an attribute here; assigning to it was never of use
     def awareness(self) -> Awareness:  # type: ignore[override]

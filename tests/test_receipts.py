@@ -414,7 +414,7 @@ def test_a_probe_of_a_document_that_is_given_up():
     core.tick(0, 0)
     journal.forfeit()
     seat.probe()
-    core.replace(Doc())
+    core.replica.replace(Doc())
     seat.ask(core.state_vector())
     for saved in (False, True):
         provider.take(provider.incoming.popleft())
@@ -454,7 +454,7 @@ def test_a_provider_says_saved_when_it_is_and_only_then(seed):
         line.buffered = 0
         doc: Doc[Any] = Doc()
         doc.apply_update(journal.stored.get_update())
-        core.replace(doc)
+        core.replica.replace(doc)
         seat.ask(core.state_vector())
         core.tick(0, 0)
 

@@ -28,6 +28,7 @@ from collab.store.memory import MemoryStore
 from collab.wire import vet
 from collab.wire.lib0 import var_string, var_uint
 from tests.support.histories import Editors, applied, clocks, everything
+from tests.wire.test_keyed import values
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,8 @@ def test_loading_is_replaying(seed):
     assert everything(loaded.doc) == everything(applied(updates))
     assert loaded.poison == () and loaded.rows == len(updates) - held
     assert loaded.log_bytes == sum(map(len, updates[held:])) == loaded.bytes - len(checkpoint or b"")
+    keyed, others = values(loaded.doc.get_update())
+    assert all(point in loaded.keyed for point in keyed) and not any(point in loaded.keyed for point in others)
 
 
 async def test_a_room_that_was_never_written_is_empty():

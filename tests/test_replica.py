@@ -17,6 +17,7 @@ from collab.errors import BadUpdate
 from collab.replica import Replica
 from collab.room import RoomCore
 from collab.wire import halves, nesting, vet
+from collab.wire.keyed import Keyed
 from collab.wire.lib0 import var_string, var_uint
 from collab.wire.messages import Update
 from tests.support.histories import Editors, applied, clocks, everything
@@ -184,6 +185,29 @@ def test_lists_in_lists_end_somewhere():
             with pytest.raises(BadUpdate, match="too deep"):
                 replica.apply(nested(nesting.MAX_NESTING), vet.parse(nested(nesting.MAX_NESTING)), {})
     assert replica.clocks == clocks(replica.doc) == {7: nesting.MAX_NESTING}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_slips_in_among_the_values_of_a_key_is_not_taken(known):
+    """Whether somebody told where they are, or they have to be looked for; what came meanwhile counts, too."""
+    doc: Doc[Any] = Doc(client_id=7)
+    doc.get("m", type=Map)["k"] = "v"
+    keyed = Keyed()
+    keyed.add(vet.parse(doc.get_update()), {})
+    replica = Replica(doc, None, lambda: None, keyed if known else None)
+    doc.get("m", type=Map)["l"] = "w"
+    assert len(replica.take_outside({})) == 1
+    with replica.recording():
+        for clock in range(2):
+            slipped = b"\x01\x01\x08\x00\x84\x07" + bytes([clock]) + b"\x02aa\x00"
+            with pytest.raises(BadUpdate, match="among the values"):
+                replica.apply(slipped, vet.parse(slipped), {})
+        value = b"\x01\x01\x08\x00\x84\x07\x01\x01x\x00"
+        assert replica.apply(value, vet.parse(value), {})
+        slipped = b"\x01\x01\x09\x00\x84\x08\x00\x02aa\x00"
+        with pytest.raises(BadUpdate, match="among the values"):
+            replica.apply(slipped, vet.parse(slipped), {})
+    assert doc.get("m", type=Map).to_py() == {"k": "v", "l": "x"}
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -312,7 +312,7 @@ def test_an_observer_that_fails_loses_nothing(ana, ben):
         core.tick(0, 0)
     assert [item.update for item in caught.value.updates] == [update] and ben.ticks == []
     seen.unobserve(subscription)
-    core.replace(Doc())
+    core.replica.replace(Doc())
     core.requeue(caught.value.updates)
     core.tick(0, 0)
     assert ben.rows == [(update, ana)]
@@ -573,7 +573,7 @@ def test_who_asks_for_everything_is_answered_from_a_cache(ana):
     assert core.difference(b"\x00") is first
     give(core, ana, *writer.type("d"))
     assert text_of(applied([core.difference(b"\x00")])) == "abcd"
-    core.replace(applied([first]))
+    core.replica.replace(applied([first]))
     assert text_of(applied([core.difference(b"\x00")])) == "abc"
 
 
@@ -685,7 +685,7 @@ def test_after_a_panic_the_room_goes_on_with_a_new_document(ana, ben, monkeypatc
     core.receive(ana, Awareness(b"\x01\x07\x01\x02{}"), 0)
     [more] = Writer(2).type("meanwhile")[:1]
     core.receive(ben, Update(more), 0)
-    core.replace(applied([saved]))
+    core.replica.replace(applied([saved]))
     core.requeue([item for item in caught.value.updates if item.update != poison])
     assert not core.idle
     core.tick(1, 0)
@@ -721,7 +721,7 @@ def test_what_had_waited_is_not_lost_in_a_panic(ana, ben, monkeypatch):
     with pytest.raises(Panicked) as caught:
         core.tick(0, 0)
     assert {item.update for item in caught.value.updates} == {lost, poison, after}
-    core.replace(Doc())
+    core.replica.replace(Doc())
     core.requeue([item for item in caught.value.updates if item.update != poison])
     core.tick(0, 0)
     assert text_of(core.doc) == "ab" and dict(ben.rows)[after] is ana

@@ -409,7 +409,7 @@ def test_a_question_that_met_a_panic_is_answered_after_the_reload(core, writer, 
     broken(core, monkeypatch)
     with pytest.raises(Panic):
         client.seat.hear(SyncStep1(b"\x00"), 0)
-    core.replace(applied([saved]))
+    core.replica.replace(applied([saved]))
     client.seat.ask(core.state_vector())
     assert [type(message) for message in client.new()] == [SyncStep1, SyncStep2]
     assert text_of(client.doc) == "abc"
@@ -426,7 +426,7 @@ def test_a_difference_that_met_a_panic_is_given_after_the_reload(core, writer, m
     client.seat.drained()
     assert [type(error) for error in client.troubles] == [Panic]
     assert client.new() == [] and client.seat.behind
-    core.replace(applied([saved]))
+    core.replica.replace(applied([saved]))
     client.seat.ask(core.state_vector())
     client.new()
     assert text_of(client.doc) == "abc" and not client.seat.behind

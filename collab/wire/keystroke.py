@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from .lib0 import read_var_uint
-from .structs import MAX_CLOCK, Extent, Range
+from .structs import MAX_CLOCK, Extent, Point, Range
 
 _V = rb"([\x80-\xff]{1,6}[\x01-\x7f]|[\x00-\x7f])"
 """A varUint as short as it can be, of at most 49 bits: larger client ids than that are nobody's."""
@@ -20,6 +20,9 @@ _INSERTION = re.compile(
 ).match
 """One client's one struct, with a string that stands beside something (`structs`: 0x80 origin, 0x40 right origin), up
 to its text."""
+
+_AFTER = 0x84
+"""The first byte of a string that stands after something, and before nothing."""
 
 _DELETION = re.compile(rb"\x01" + _V + rb"\x01" + _V + _V, re.DOTALL).fullmatch
 """The deletions, when they are one range."""
@@ -48,6 +51,8 @@ def read(update: bytes) -> Extent | None:
     runs: list[Range] = []
     needs: dict[int, int] = {}
     foreign: set[int] = set()
+    after: list[tuple[Range, Point]] = []
+    before: list[Point] = []
     at = 1
     for _ in range(update[0]):
         found = _INSERTION(update, at)
@@ -59,13 +64,13 @@ def read(update: bytes) -> Extent | None:
         at = begin + _number(size)
         text = update[begin:at]
         if text.isascii():
-            after = clock + len(text)
+            end = clock + len(text)
         else:
             try:
-                after = clock + len(text.decode().encode("utf-16-le")) // 2
+                end = clock + len(text.decode().encode("utf-16-le")) // 2
             except UnicodeDecodeError:
                 return None
-        if at >= len(update) or after == clock or after > MAX_CLOCK:
+        if at >= len(update) or end == clock or end > MAX_CLOCK:
             return None
         if beside is not None:
             points = ((_number(beside), _number(beside_at)),)
@@ -78,7 +83,12 @@ def read(update: bytes) -> Extent | None:
                 return None
             if needed >= needs.get(ref, 0):
                 needs[ref] = needed + 1
-        runs.append((client, clock, after))
+        run = (client, clock, end)
+        if beside is not None and update[found.start(3) - 1] == _AFTER:
+            after.append((run, points[0]))
+        else:
+            before += points
+        runs.append(run)
     entwined = False
     if len(runs) > 1:
         clients = {run[0] for run in runs}
@@ -86,10 +96,15 @@ def read(update: bytes) -> Extent | None:
             return None
         entwined = not foreign.isdisjoint(clients)
     deletes = update[at:]
-    if deletes == b"\x00":
-        return Extent(tuple(runs), (), needs, entwined) if runs else None
-    deletion = _deletion(deletes)
-    return None if deletion is None else Extent(tuple(runs), (deletion,), needs, entwined)
+    deletion = None
+    if deletes != b"\x00":
+        deletion = _deletion(deletes)
+        if deletion is None:
+            return None
+    elif not runs:
+        return None
+    deleted = () if deletion is None else (deletion,)
+    return Extent(tuple(runs), deleted, needs, entwined, 0, (), (), (), tuple(after), tuple(before))
 
 
 def _deletion(deletes: bytes) -> tuple[int, int, int] | None:

@@ -15,7 +15,7 @@ Source: yjs/src/utils/encoding.js (`writeClientsStructs`), structs/*.js, lib0/en
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -52,6 +52,9 @@ class Extent(NamedTuple):
         types: How many shared types it makes.
         foundlings: The ids of structs in it that are parents of others, and no shared types.
         values: The values of keys in it that are longer than one, and not deleted by it.
+        keyed: The values of keys in it that name what they stand in.
+        after: Its structs that have an origin and no right origin, each with it.
+        before: The ids beside which its structs stand that have a right origin: these, and their origins.
     """
 
     structs: tuple[Range, ...]
@@ -61,6 +64,9 @@ class Extent(NamedTuple):
     types: int = 0
     foundlings: tuple[Point, ...] = ()
     values: tuple[Range, ...] = ()
+    keyed: tuple[Range, ...] = ()
+    after: tuple[tuple[Range, Point], ...] = ()
+    before: tuple[Point, ...] = ()
 
     def lacks(self, clocks: Mapping[int, int]) -> tuple[int, int] | None:
         """What a document that has `clocks` (client id -> next clock) lacks of that which this update builds on.
@@ -152,6 +158,7 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
     foreign, seen = set[int](), set[int]()
     types, parents = set[Point](), set[Point]()
     values = list[Range]()
+    keyed, after, before = list[Range](), list[tuple[Range, Point]](), list[Point]()
     clients, at = read_var_uint(data, 0)
     for _ in range(clients):
         count, at = read_var_uint(data, at)
@@ -211,6 +218,12 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
                 raise BadUpdate("a clock is out of range")
             if info & KEY and length > 1:
                 values.append((client, clock, end))
+            if info & RIGHT_ORIGIN:
+                before.extend(refs)
+            elif info & ORIGIN:
+                after.append(((client, clock, end), refs[0]))
+            elif info & KEY:
+                keyed.append((client, clock, end))
             if blocks is not None:
                 structs.append(Struct(clock, end, first, body, at, refs, info))
             if kind == SKIP:
@@ -244,11 +257,14 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
         not foreign.isdisjoint(seen),
         len(types),
         tuple(_within(parents, runs)),
-        tuple(_living(values, deletes)) if values else (),
+        tuple(living(values, deletes)) if values else (),
+        tuple(keyed),
+        tuple(after),
+        tuple(before),
     )
 
 
-def _living(values: list[Range], deletes: list[Range]) -> list[Range]:
+def living(values: Iterable[Range], deletes: Iterable[Range]) -> list[Range]:
     """Those of `values` that are not deleted in whole."""
     deleted: dict[int, list[tuple[int, int]]] = {}
     for client, start, end in deletes:

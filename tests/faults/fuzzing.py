@@ -22,6 +22,7 @@ from pycrdt import Array, Doc, Map, Text, XmlFragment
 from collab.errors import BadUpdate
 from collab.wire import vet
 from collab.wire.halves import Pairs, mended
+from collab.wire.keyed import Keyed
 from collab.wire.lib0 import var_bytes, var_string, var_uint
 from collab.wire.nesting import Nesting
 from tests.wire.test_vet import damaged
@@ -161,7 +162,7 @@ def taken(history: list[bytes]) -> tuple[Doc[Any], int]:
     """A document of what vetting lets through, as a room would make it, and how many updates that were."""
     doc: Doc[Any] = Doc()
     clocks: dict[int, int] = {}
-    pairs, nesting, count = Pairs(), Nesting(), 0
+    pairs, nesting, keyed, count = Pairs(), Nesting(), Keyed(), 0
     for update in history:
         try:
             extent = vet.parse(update)
@@ -171,6 +172,8 @@ def taken(history: list[bytes]) -> tuple[Doc[Any], int]:
         except BadUpdate:
             continue
         if update == vet.EMPTY or extent.types and not nesting.admit(update, doc.get_update):
+            continue
+        if not keyed.fits(update, extent, clocks, doc.get_update):
             continue
         if points := pairs.cut(update, clocks):
             update = mended(update, points)
@@ -183,6 +186,7 @@ def taken(history: list[bytes]) -> tuple[Doc[Any], int]:
         except ValueError:
             continue
         count += 1
+        keyed.add(extent, clocks)
         for client, _, end in extent.structs:
             clocks[client] = max(end, clocks.get(client, 0))
     return doc, count

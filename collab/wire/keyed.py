@@ -1,0 +1,155 @@
+"""Structs that are slipped in among the values of a key.
+
+In Yjs all values that a key ever had are a chain: the first names the map and the key, each other has the one before as
+its origin, and nothing on its right. One that lives has the length one. Others look like items of a list, and yrs 0.28
+takes them for values all the same: a struct is what its neighbour is. It then loses a part of the chain: when a value
+is cut in two, or when a struct has an item of a list on one side and a value on the other. What is lost outlives the
+map that it is in, and yrs follows it into memory that it has given back. It may kill the process much later, and not
+each time.
+
+Whether a struct is the value of a key is seen from itself only when it names the map; the byte that says so is lost
+when updates are merged without a document. So it is kept where a document has such values: 8 bytes for each row of
+them. One that yrs dropped with its map stays in it, which does no harm: nobody puts anything beside it any more.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from .structs import GC, SKIP, Extent, Point, Range, Struct, blocks_of, living
+
+
+class _Row(NamedTuple):
+    """Where values of keys begin, and where they end, in order."""
+
+    starts: array[int]
+    ends: array[int]
+
+
+_Rows = dict[int, _Row]
+"""For each client."""
+
+
+class Keyed:
+    """Where a document has values of keys."""
+
+    def __init__(self) -> None:
+        self._rows: _Rows = {}
+
+    def __len__(self) -> int:
+        """How many rows of values without a hole there are."""
+        return sum(len(row.starts) for row in self._rows.values())
+
+    def __contains__(self, point: Point) -> bool:
+        return _in(self._rows, point)
+
+    def fits(self, update: bytes, extent: Extent, clocks: Mapping[int, int], document: Callable[[], bytes]) -> bool:
+        """Whether a document may take in `update`.
+
+        Args:
+            update: A well-formed update that fits the document.
+            extent: What it covers.
+            clocks: What the document has: client id -> next clock.
+            document: Gives the whole document as an update, without this one. Asked seldom.
+        """
+        rows = self._rows
+        if not rows and not extent.keyed:
+            return True
+        new: _Rows = {}
+        if self._concerns(extent):
+            values = self._new(extent, clocks)
+            if living([value for value in values if value[2] - value[1] > 1], extent.deletes):
+                return False
+            _note(new, values)
+        if any(_in(rows, point) or _in(new, point) for point in extent.before):
+            return False
+        for client, start, end in extent.structs:
+            known = clocks.get(client, 0)
+            if start < known < end and _in(rows, (client, known - 1)) != _in(new, (client, known)):
+                if _joins(update, document, client, known):
+                    return False
+        return True
+
+    def add(self, extent: Extent, clocks: Mapping[int, int]) -> None:
+        """Note the values in an update that a document with `clocks` takes in."""
+        if self._concerns(extent):
+            _note(self._rows, self._new(extent, clocks))
+
+    def _concerns(self, extent: Extent) -> bool:
+        """Whether there are values of keys in it."""
+        rows = self._rows
+        if extent.keyed or not rows:
+            return bool(extent.keyed)
+        for _, origin in extent.after:  # a generator takes longer than all else, for a letter
+            if _in(rows, origin):
+                return True
+        return False
+
+    def _new(self, extent: Extent, clocks: Mapping[int, int]) -> list[Range]:
+        """The values of keys that are new with an update: those that name the map, and all that follow one."""
+        found = list(_beyond(extent.keyed, clocks))
+        waiting: dict[int, list[tuple[int, Range]]] = {}
+        for value, origin in extent.after:
+            if _in(self._rows, origin):
+                found += _beyond((value,), clocks)
+            else:
+                waiting.setdefault(origin[0], []).append((origin[1], value))
+        for followers in waiting.values():
+            followers.sort()
+        at = 0
+        while at < len(found):  # each follows one, so it is looked at once
+            client, start, end = found[at]
+            at += 1
+            if followers := waiting.get(client, []):
+                first, last = (bisect_left(followers, (clock,)) for clock in (start, end))
+                found += _beyond((value for _, value in followers[first:last]), clocks)
+                del followers[first:last]
+        return sorted(found)
+
+
+def _beyond(values: Iterable[Range], clocks: Mapping[int, int]) -> Iterable[Range]:
+    """What of them is new: what is there already is what it is, whatever is said of it now."""
+    for client, start, end in values:
+        start = max(start, clocks.get(client, 0))
+        if start < end:
+            yield client, start, end
+
+
+def _in(rows: _Rows, point: Point) -> bool:
+    found = rows.get(point[0])
+    if found is None:
+        return False
+    at = bisect_right(found.starts, point[1]) - 1
+    return at >= 0 and point[1] < found.ends[at]
+
+
+def _note(rows: _Rows, found: list[Range]) -> None:
+    """Each of `found` comes behind all that `rows` have of its client: clocks only grow."""
+    for client, start, end in found:
+        starts, ends = rows.setdefault(client, _Row(array("I"), array("I")))
+        if ends and ends[-1] == start:
+            ends[-1] = end
+        else:
+            starts.append(start)
+            ends.append(end)
+
+
+def _joins(update: bytes, document: Callable[[], bytes], client: int, clock: int) -> bool:
+    """Whether a struct goes over `clock`, of which the first part is there: yrs hangs the second onto it."""
+    coming = _at(update, client, clock)
+    if coming is None or coming.start == clock or coming.kind in (GC, SKIP):
+        return False
+    there = _at(document(), client, clock - 1)
+    return there is not None and there.kind != GC
+
+
+def _at(update: bytes, client: int, clock: int) -> Struct | None:
+    for author, structs in blocks_of(update):
+        if author == client:
+            nth = bisect_right(structs, clock, key=lambda struct: struct.start) - 1
+            if nth >= 0 and clock < structs[nth].end:
+                return structs[nth]
+    return None
