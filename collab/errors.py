@@ -21,6 +21,7 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── Unavailable(what)                      1013       503       3
 │   ├── StoreLocked(path)                  1013       503       3
 │   └── Unconfirmed(what, seconds)         1013       503       3
+├── Refused                                1011       500       1
 ├── Draining                               1012       503       1
 └── SettingsError(problem)                 1011       500       2
     └── NewerSchema(found)                 1011       500       2
@@ -278,6 +279,10 @@ class Unconfirmed(Unavailable):
             f"{self.what} did not confirm within {self.seconds:g} s that the edit is saved; "
             "look whether it is there before you try again"
         )
+
+
+class Refused(CollabError):
+    """A running server does not do what a command asked of it. The sentence is the server's."""
 
 
 class Draining(CollabError):

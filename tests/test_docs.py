@@ -90,7 +90,7 @@ def test_what_pages_name_exists(path):
     text = path.read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert {target for target in re.findall(r"(?:^ +|`)make ([a-z]+)", text, re.MULTILINE)} <= targets
-    commands = {word for word in re.findall(r"(?:^ +|`)collab ([a-z]+)", text, re.MULTILINE)}
+    commands = {word for word in re.findall(r"(?:^ +|`)collab ([a-z][a-z-]*)", text, re.MULTILINE)}
     assert commands <= {name.partition(" ")[0] for name in COMMANDS}
     variables = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text))
     known = {setting.variable for setting in every_setting()}

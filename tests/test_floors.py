@@ -17,7 +17,7 @@ FLOORS: list[list[list[str]]] = [
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
     [["peers", "gaps", "presence", "replica", "room"], ["names"], ["auth"], ["store"], ["bus"], ["recorder"]],
     [
-        *(["recovery"], ["notes", "deaths", "quarantine", "revoked", "tombs"], ["journal"]),
+        *(["recovery", "backup"], ["migration"], ["notes", "deaths", "quarantine", "revoked", "tombs"], ["journal"]),
         *(["receipts", "seat", "letters"], ["link"]),
     ],
     [["compactor", "yroom", "opened", "hub"]],
@@ -58,11 +58,11 @@ DRIVERS = {
     "pycrdt.websocket": ["yroom.py"],
     "pycrdt.store": ["yroom.py"],  # its type is in the signature that is overridden
     "prometheus_client": ["metrics.py"],
-    "httpx": ["auth/*"],
+    "httpx": ["auth/*", "cli/admin.py", "cli/inside.py"],
     "jwt": ["auth/*"],
     "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],
-    "pydantic": ["settings/*", "web/api/*"],
+    "pydantic": ["settings/*", "web/api/*", "cli/inside.py"],
     "pydantic_settings": ["settings/*"],
     "rich": ["cli/*"],
     "typer": ["cli/*"],

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from . import doctor, export, import_, maintain, quarantine, revoke, rooms, serve, token
+from . import backup, doctor, export, history, import_, maintain, quarantine, revoke, rooms, serve, snapshot, token
 from .app import app, main
 
-__all__ = ["app", "doctor", "export", "import_", "main", "maintain", "quarantine", "revoke", "rooms", "serve", "token"]
+__all__ = [
+    "app",
+    "backup",
+    "doctor",
+    "export",
+    "history",
+    "import_",
+    "main",
+    "maintain",
+    "quarantine",
+    "revoke",
+    "rooms",
+    "serve",
+    "snapshot",
+    "token",
+]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 from typer.core import TyperGroup
 
 from .. import __version__
@@ -23,6 +24,8 @@ StoreURL = Annotated[str | None, typer.Option("--store", metavar="URL", help="Wh
 Certfile = Annotated[Path | None, typer.Option("--certfile", metavar="FILE", help="TLS certificate chain (PEM).")]
 Keyfile = Annotated[Path | None, typer.Option("--keyfile", metavar="FILE", help="TLS private key (PEM).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 class _Commands(TyperGroup):
@@ -82,6 +85,24 @@ def console() -> Console:
     """Standard output for tables; wide when it is not a terminal, so that nothing is cut short in a pipe."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else 200, highlight=False)
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on standard error, so that what a command prints can go into a pipe; none that nobody sees."""
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Go on only when somebody says yes, or has said so.
+
+    Raises:
+        SettingsError: Nobody can be asked.
+        typer.Abort: They say no.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SettingsError(f"{question} Nobody can be asked here: say --yes")
+        typer.confirm(question, abort=True, err=True)
 
 
 def print_json(value: object) -> None:

@@ -203,7 +203,7 @@ def live_room(
     url = server or own_url(settings)
     if not url.startswith(("ws://", "wss://")):
         raise SettingsError(f"--server is {url!r}: it should begin with ws:// or wss://")
-    trust = None if server or settings.server.certfile is None else _own_certificate(settings)
+    trust = None if server or settings.server.certfile is None else own_certificate(settings)
     shown = token or own_token(settings, room) or ""
     try:
         socket = connect(
@@ -233,12 +233,17 @@ def own_url(settings: Settings) -> str:
 
 def own_token(settings: Settings, room: str) -> str | None:
     """A token for this room that the server of these settings takes; None when there is no secret to sign with."""
+    pattern = "/".join("*" if "*" in segment else segment for segment in room.split("/"))
+    return minted(settings, {pattern: "write"})
+
+
+def minted(settings: Settings, rooms: dict[str, str]) -> str | None:
+    """A token for these patterns of rooms with their levels; None when there is no secret to sign with."""
     key = next((key for key in local_keys(settings.auth) if key.algorithm in HMAC), None)
     if key is None:
         return None
     now = int(time.time())
-    pattern = "/".join("*" if "*" in segment else segment for segment in room.split("/"))
-    claims: dict[str, Any] = {"sub": "collab", "iat": now, "exp": now + TOKEN_SECONDS, "rooms": {pattern: "write"}}
+    claims: dict[str, Any] = {"sub": "collab", "iat": now, "exp": now + TOKEN_SECONDS, "rooms": rooms}
     audiences = parse_list(settings.auth.jwt_audience)
     return mint(
         claims
@@ -248,7 +253,7 @@ def own_token(settings: Settings, room: str) -> str | None:
     )
 
 
-def _own_certificate(settings: Settings) -> ssl.SSLContext:
+def own_certificate(settings: Settings) -> ssl.SSLContext:
     """Trusts the server's own certificate alone, under whatever name it is reached here."""
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trust.check_hostname = False

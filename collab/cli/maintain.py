@@ -6,13 +6,11 @@ from typing import Annotated, Any
 
 import anyio
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from .. import recovery
 from ..errors import DamagedRoom, NoSuchRoom
 from ..store import RoomInfo, Store
-from .app import AsJson, StoreURL, app, console, existing_store, print_json
+from .app import AsJson, StoreURL, app, console, existing_store, print_json, progress
 
 DAMAGED_EXIT_CODE = DamagedRoom.exit_code
 
@@ -40,8 +38,8 @@ def compact(
 async def _compact(store: Store, room: str | None) -> list[dict[str, Any]]:
     async with store:
         report = []
-        with _progress() as progress:
-            for info in progress.track(await _rooms(store, room), description="Compacting"):
+        with progress() as bar:
+            for info in bar.track(await _rooms(store, room), description="Compacting"):
                 line: dict[str, Any] = {"room": info.name, "rows": info.log_rows, "compacted": False, "problem": None}
                 try:
                     line["compacted"] = bool(await recovery.compact(store, info.name))
@@ -69,8 +67,8 @@ def verify(store: StoreURL = None, as_json: AsJson = False) -> None:
 async def _verify(store: Store) -> list[dict[str, Any]]:
     async with store:
         report = []
-        with _progress() as progress:
-            for info in progress.track(await _rooms(store, None), description="Verifying"):
+        with progress() as bar:
+            for info in bar.track(await _rooms(store, None), description="Verifying"):
                 line: dict[str, Any] = {"room": info.name, "rows": info.log_rows, "problem": None}
                 try:
                     loaded = await recovery.verify(store, info.name)
@@ -88,11 +86,6 @@ async def _rooms(store: Store, only: str | None) -> list[RoomInfo]:
     if only is not None and not rooms:
         raise NoSuchRoom(only)
     return rooms
-
-
-def _progress() -> Progress:
-    """A progress bar on standard error, so that what a command prints can go into a pipe."""
-    return Progress(console=Console(stderr=True), transient=True)
 
 
 def _complain(damaged: list[dict[str, Any]]) -> None:

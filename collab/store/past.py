@@ -64,6 +64,10 @@ class Past:
             self._first_epoch = self._db.execute("SELECT first FROM epochs").fetchone()[0]
         return self._first_epoch
 
+    def copy_to(self, target: sqlite3.Connection, pages: int, between: Callable[[int, int, int], None]) -> None:
+        """Copy the whole file, so many pages at a time; what is committed on this connection between two is copied."""
+        self._db.conn.backup(target, pages=pages, progress=between)
+
     # Where the history begins and ends
 
     def reach(self, room: str) -> Reach:

@@ -18,6 +18,7 @@ from typing import Self, TypeVar
 
 from ..errors import DamagedRoom, SettingsError, Unavailable
 from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, draft
+from .copies import Copy, Told
 from .past import DELETE_SNAPSHOTS
 from .schema import SETTING
 from .tables import Known, Tables
@@ -37,7 +38,7 @@ class SQLiteStore:
         failpoint: For tests: called on the store's thread with the name of each step (`append.before_commit`,
             `append.after_commit`, `load.page`, `compact.read`, `compact.checkpoint`, `compact.before_commit`,
             `compact.after_commit`, `forget.before_commit`, `erase.before_commit`, `snapshot.before_commit`,
-            `check.before_commit`). What it raises is handled as if the step had failed.
+            `copy.step`, `check.before_commit`). What it raises is handled as if the step had failed.
 
     Besides what `Store` promises: `append` and `compact` raise `DamagedRoom` when the room's pages cannot be written;
     nothing of that call is kept, and other rooms are not concerned.
@@ -209,6 +210,23 @@ class SQLiteStore:
             return await self._writer.ask(lambda: self._writer.read(run))
         except sqlite3.Error as error:
             raise Unavailable(f"the list of rooms in {self.path} ({error})") from error
+
+    async def copy_to(self, file: Path, told: Told = lambda done, total: None) -> None:
+        """Write all that is committed into a new file, which is a store of its own; others commit meanwhile.
+
+        It holds every row whose `append` returned before this was called, and is of one moment. A caller that is
+        cancelled stops it, and nothing is left of it.
+
+        Raises:
+            SettingsError: The file cannot be made, or is there already.
+            Unavailable: A disk failed, or the store is closed.
+        """
+        job = Copy(self._writer, file, self._failpoint, told)
+        try:
+            await self._writer.ask(job)
+        except asyncio.CancelledError:
+            job.stopped = True
+            raise
 
     async def check(self) -> None:
         """See `Store.check`. Commits a row of its own unless something was committed within the last second."""

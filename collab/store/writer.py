@@ -69,8 +69,8 @@ class _Job:
 class Writer:
     """Runs everything that touches the file.
 
-    `open`, `append`, `ask` and `close` belong to the event loop, `read`, `write` and `probe` to the thread: they are
-    what jobs are made of.
+    `open`, `append`, `ask` and `close` belong to the event loop, `read`, `write`, `probe` and `turn` to the thread:
+    they are what jobs are made of.
     """
 
     def __init__(self, path: Path, failpoint: Callable[[str], None]) -> None:
@@ -258,16 +258,31 @@ class Writer:
                 if self._closing:
                     return
                 self._sort(self._inbox.get())
-            self._drain()
-            if self._appends:
-                group = self._next_group()
-                self._in_hand = [one.answer for one in group]
-                self._commit(group)
-            if self._jobs:
-                job = self._jobs.popleft()
-                self._in_hand = [job.answer]
-                self._do(job)
-            self._in_hand = []
+            self._turn()
+
+    def turn(self) -> None:
+        """For a job that takes long, again and again: do one turn of what waits meanwhile.
+
+        Raises:
+            Unavailable: The job is to end, because the store closes or its connection was thrown away.
+        """
+        tables = self._tables
+        self._turn()
+        if self._closing or self._tables is not tables:
+            raise Unavailable(f"the store ({'it closes' if self._closing else 'it failed meanwhile'})")
+
+    def _turn(self) -> None:
+        self._drain()
+        outer = self._in_hand  # what a job has in hand that gives others a turn
+        if self._appends:
+            group = self._next_group()
+            self._in_hand = outer + [one.answer for one in group]
+            self._commit(group)
+        if self._jobs:
+            job = self._jobs.popleft()
+            self._in_hand = [*outer, job.answer]
+            self._do(job)
+        self._in_hand = outer
 
     def _drain(self) -> None:
         with contextlib.suppress(Empty):

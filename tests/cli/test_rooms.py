@@ -39,6 +39,7 @@ def test_json(collab):
         "log_rows": 2,
         "log_bytes": 4,
         "changed": rooms[3]["changed"],
+        "forgotten": 0,
     }
 
 

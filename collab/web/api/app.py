@@ -18,6 +18,7 @@ from ...history.travel import Travel
 from . import problems
 from .access import Door, Gate, Served
 from .audit import Audit
+from .backup import Backup
 from .connections import Connections
 from .document import Document
 from .history import History
@@ -96,6 +97,7 @@ class Api:
             History(travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
             Server(served, self._audit),
+            Backup(served, self._audit),
             self._audit,
         ):
             app.include_router(part.router, prefix="/v1")
