@@ -20,6 +20,7 @@ def _elsewhere(monkeypatch, tmp_path):
         if name.upper().startswith(PREFIX) or name in OLDER_NAMES.values():
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLLAB_SERVER__SUPERVISOR", "no")  # it would take the place of the process that runs the tests
+    monkeypatch.setenv("COLUMNS", "160")  # how wide tables are must not hang on who runs the tests
     monkeypatch.chdir(tmp_path)
 
 

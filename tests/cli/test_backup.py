@@ -10,7 +10,6 @@ import sqlite3
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -256,18 +255,16 @@ async def run(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def large() -> Iterator[Path]:
+async def large(tmp_path) -> Path:
     """A store of 60 MB, so that a copy takes its time."""
 
-    async def fill() -> None:
-        async with SQLiteStore("rooms.db") as store:
-            for nth in range(60):
-                doc: Doc = Doc()
-                doc["t"] = Text("x" * 1_000_000)
-                await store.append([Entry(f"old {nth}", doc.get_update(), 1.0)])
-
-    anyio.run(fill)
-    yield Path("rooms.db").absolute()
+    file = tmp_path / "rooms.db"
+    async with SQLiteStore(file) as store:
+        for nth in range(60):
+            doc: Doc = Doc()
+            doc["t"] = Text("x" * 1_000_000)
+            await store.append([Entry(f"old {nth}", doc.get_update(), 1.0)])
+    return file
 
 
 @pytest.mark.anyio

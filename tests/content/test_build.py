@@ -113,6 +113,7 @@ def test_half_a_character(where):
         prosemirror_update({"type": "doc", "content": [node]})
 
 
+@pytest.mark.alone
 def test_ten_times_as_long_takes_ten_times_as_long():
     """One by one at the end took a hundred times as long."""
 
