@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
-# Tests at once. More than there are processors: most of them wait most of the time.
-JOBS   ?= 3
+# Tests at once: most of them wait most of the time.
+JOBS   ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
