@@ -117,7 +117,7 @@ class Server:
         folder: Path | None = None,
         command: Sequence[str] | None = None,
         health: str | None = "/health",
-        ready_timeout: float = 20.0,
+        ready_timeout: float = 40.0,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="collab-test-"))
         self._scratch = folder is None

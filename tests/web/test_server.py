@@ -72,7 +72,7 @@ def test_an_internal_port_in_use_is_one_sentence():
         server.wait()
         server.env["COLLAB_SERVER__INTERNAL_PORT"] = str(taken.getsockname()[1])
         server.start(wait=False)
-        assert server.wait(10).code == 2
+        assert server.wait(30).code == 2
         assert f"or 127.0.0.1:{taken.getsockname()[1]}" in server.logs() and "Traceback" not in server.logs()
 
 
@@ -84,7 +84,7 @@ def test_an_address_in_use_is_one_sentence():
         server.wait()
         server.port = taken.getsockname()[1]
         server.start(wait=False)
-        assert server.wait(10).code == 2
+        assert server.wait(30).code == 2
         assert f"cannot listen on 127.0.0.1:{server.port}" in server.logs()
         assert "Traceback" not in server.logs()
 
@@ -94,7 +94,7 @@ def test_a_store_in_use_is_one_sentence():
         other = Server(store=server.store)
         try:
             other.start(wait=False)
-            assert other.wait(15).code == 3
+            assert other.wait(30).code == 3
             assert "in use by another process" in other.logs()
             assert "Traceback" not in other.logs()
         finally:
@@ -185,7 +185,7 @@ def test_a_key_that_does_not_fit_is_one_sentence(certificate, tmp_path):
         server = Server(args=["--certfile", str(certfile), "--keyfile", str(wrong)], health=None)
         try:
             server.start(wait=False)
-            assert server.wait(10).code == 2
+            assert server.wait(30).code == 2
             assert f"{certfile} and {wrong} are no certificate and its key" in server.logs()
             assert len(server.logs().splitlines()) == 1
         finally:
