@@ -64,16 +64,7 @@ class Crowd(Editors):
         waiting = list(doc.get("xml", type=XmlFragment).children)
         waiting += [value for _, value in sorted(doc.get("map", type=Map).items())]
         waiting += list(doc.get("array", type=Array))
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, XmlElement):
-                waiting += list(node.children)
-            elif isinstance(node, Map):
-                waiting += [value for _, value in sorted(node.items())]
-            elif isinstance(node, Array):
-                waiting += list(node)
-            if isinstance(node, XmlElement | XmlText | Text | Map | Array):
-                yield node
+        return nested(waiting)
 
     def _any(self, doc: Doc[Any], *kinds: type) -> Any:
         found = [node for node in self._nodes(doc) if isinstance(node, kinds)]
@@ -129,6 +120,20 @@ class Crowd(Editors):
                 del shared[self.random.randrange(len(shared))]
             else:
                 shared.insert(self.random.randint(0, len(shared)), self.random.choice(VALUES)())
+
+
+def nested(waiting: list[Any]) -> Iterator[Any]:
+    """The types among `waiting`, which is used up, and every type that stands in one of them."""
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, XmlElement):
+            waiting += list(node.children)
+        elif isinstance(node, Map):
+            waiting += [value for _, value in sorted(node.items())]
+        elif isinstance(node, Array):
+            waiting += list(node)
+        if isinstance(node, XmlElement | XmlText | Text | Map | Array):
+            yield node
 
 
 def crowds(full: bool, steps: int = 60) -> Iterator[Crowd]:

@@ -11,7 +11,7 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 from collab.history.undo import by, undo
 from collab.store import Kind, Row, State
 from collab.wire import vet
-from tests.history.histories import LONG, PEOPLE, SHORT, Crowd, covered, seen
+from tests.history.histories import LONG, PEOPLE, SHORT, Crowd, covered, nested, seen
 from tests.support.histories import applied, clocks
 
 
@@ -61,16 +61,7 @@ class Neighbours(Crowd):
         own = [node for node in doc.get("xml", type=XmlFragment).children if dict(node.attributes)["of"] == person]
         waiting: list[Any] = [*own, doc.get("map", type=Map)[person]]
         waiting.append(doc.get("array", type=Array)[PEOPLE.index(person)])
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, XmlElement):
-                waiting += list(node.children)
-            elif isinstance(node, Map):
-                waiting += [value for _, value in sorted(node.items())]
-            elif isinstance(node, Array):
-                waiting += list(node)
-            if isinstance(node, XmlElement | XmlText | Text | Map | Array):
-                yield node
+        return nested(waiting)
 
 
 def test_it_equals_a_replay_without_that_user(full, figure):

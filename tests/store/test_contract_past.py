@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.support.broken import broken_stores_are_found
 
 BROKEN = """
 import pytest
@@ -93,22 +93,4 @@ PAST = "history or rows or forget or base or moment or reach or state or snapsho
 
 
 def test_every_store_that_breaks_the_promise_about_the_past_is_found(tmp_path: Path) -> None:
-    module = tmp_path / "test_broken.py"
-    module.write_text(BROKEN)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--tb=no",
-        "-rf",
-        f"--rootdir={tmp_path}",
-    ]
-    done = subprocess.run(
-        [*command, "-k", PAST, module], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=100
-    )
-    broken = {line.split("::")[1] for line in done.stdout.splitlines() if line.startswith("FAILED")}
-    expected = {line.split()[1].partition("(")[0] for line in BROKEN.splitlines() if line.startswith("class ")}
-    assert broken == {f"Test{name}" for name in expected}, done.stdout
+    broken_stores_are_found(BROKEN, tmp_path, "-k", PAST)
