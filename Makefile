@@ -25,7 +25,8 @@ VITE    := collab/console/node_modules/.package-lock.json
 CONSOLE := collab/console/dist/demo.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test abuse lint types bench docs lock debian node peers console clean
+.PHONY: help install serve test abuse drill soak load lint types bench docs site sbom licences lock debian node peers \
+        console clean
 
 install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor
 
@@ -38,6 +39,15 @@ test: $(DEV) debian node console ## Install what the tests need and run them all
 abuse: $(DEV) ## Show what becomes of each kind of abuse, with figures (ARGS=--full: the long form, a half hour)
 	$(BIN)/python -m pytest --abuse -q $(ARGS)
 
+drill: $(DEV) debian node console ## Rehearse operations with the real programs (ARGS=--full: 1 GB to recover)
+	$(BIN)/python -m pytest --drill -q $(ARGS)
+
+soak: $(DEV) ## Let people come and go for an hour (SOAK_SECONDS), and print what grows; samples in build/soak.csv
+	$(BIN)/python -m pytest -q --full -s tests/drills/test_soak.py $(ARGS)
+
+load: $(BENCH) node peers ## How much this server takes on this machine, by itself, some minutes (ARGS="--quick")
+	$(BIN)/python -m tests.bench --peers ours --only W1,W2,W3,W4 $(ARGS)
+
 lint: $(DEV) ## Check style, format, the Dockerfile, and dependencies for known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -47,11 +57,22 @@ lint: $(DEV) ## Check style, format, the Dockerfile, and dependencies for known 
 types: $(DEV) ## Check types, strictly
 	$(BIN)/mypy --strict
 
-bench: $(BENCH) node peers ## Measure this server beside its peers, 35 min (ARGS="--quick", "--only W1,W2", "store")
+bench: $(BENCH) node peers ## Measure this server beside its peers, an hour (ARGS="--quick", "--only W1,W2 --add", "store")
 	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: $(DEV) ## Write the generated reference pages anew
 	$(BIN)/python docs/generate.py
+
+site: $(DEV) ## Build the documentation as a site in build/site; a broken link is an error
+	@$(BIN)/python docs/site.py
+
+sbom: $(DEV) ## Write what the server is made of into build/sbom.json (CycloneDX)
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+	@echo "build/sbom.json"
+
+licences: $(DEV) ## List the licences of what the server is made of; one that is not allowed is an error
+	@$(BIN)/python .ci/licences
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +109,17 @@ debian:
 # Chromium is the browser in which the demo editor is tested, on the same terms.
 	@command -v chromium >/dev/null || { $(APT) chromium >/dev/null; } || { \
 	  echo "chromium is missing (apt-get install chromium): the tests in a browser cannot run" >&2; [ -z "$$CI" ]; }
+
+# nginx stands in front of the server in the drills, and reads the files under docker/nginx.
+	@[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || { $(APT) nginx-light >/dev/null; } || { \
+	  echo "nginx is missing (apt-get install nginx-light): the tests behind a proxy cannot run" >&2; [ -z "$$CI" ]; }
+# Prometheus and Alertmanager try the files that watch a server; policy-rc.d keeps apt from starting them here.
+	@command -v promtool >/dev/null && command -v amtool >/dev/null || { \
+	  { [ -e /usr/sbin/policy-rc.d ] || { [ "$$(id -u)" = 0 ] && printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d \
+	    && chmod +x /usr/sbin/policy-rc.d && ours=1; }; }; \
+	  { $(APT) prometheus prometheus-alertmanager >/dev/null; }; done=$$?; \
+	  [ -z "$$ours" ] || rm /usr/sbin/policy-rc.d; [ $$done = 0 ]; } || { \
+	  echo "promtool and amtool are missing (apt-get install prometheus prometheus-alertmanager)" >&2; [ -z "$$CI" ]; }
 
 # The editors' own clients, from npm. Without Node their tests skip, except where CI is set.
 node:

@@ -158,13 +158,13 @@ class Connection:
 
     def received(self, frame: bytes | str) -> None:
         """One message of the client."""
-        self.liveness.heard(self.clock())
+        self.liveness.heard(now := self.clock())
         if isinstance(frame, str):
             self._invalid(len(frame))
             return self.refuse(BadMessage("text messages are not understood here"))
         if self._speaks is None:
             self._recognise(frame)
-        self.intake.take(len(frame), self.liveness.heard_at)
+        self.intake.take(len(frame), now)
         if self._refused is not None:
             if frame[:2] == b"\x00\x00":
                 self._is_editor = True
@@ -197,9 +197,8 @@ class Connection:
 
     def drained(self) -> None:
         """The socket can take more."""
-        for place in tuple(self.places.values()):
-            if place.seat is not None:
-                place.seat.drained()
+        for seat in [place.seat for place in self.places.values() if place.seat is not None]:
+            seat.drained()
 
     def closed(self, code: int) -> None:
         """The socket is gone."""
@@ -207,22 +206,19 @@ class Connection:
             return
         self._gone = self.intake.stopped = True
         self.hub.beats.discard(self.beat)
-        self.log.info("client left", code=code)
+        self.hub.floods.log(
+            "info", "client left", key=(self.address, code), connection=self.number, client=self.address, code=code
+        )
         for place in self.places.values():
             place.close()
         self.done()
 
     # ------------------------------------------------------------------ what its places say (place.Door)
 
-    @property
-    def buffered(self) -> int:
-        """Bytes that the socket accepted and has not written."""
-        return self.socket.buffered
-
     def send(self, frame: bytes) -> None:
         """Send one frame."""
         if self._refused is None:
-            self.liveness.spoke(self.clock())
+            self.liveness.spoke = True
             self.socket.send(frame)
 
     def keep(self, size: int) -> None:
@@ -326,8 +322,7 @@ class Connection:
             assert denied is not None
             metrics.sent["denied"].add(len(denied))
             self.socket.send(denied)
-        now = self.clock()
-        # All Hocuspocus clients of an address share one path: only what each sends again and again is told from others.
+        now = self.clock()  # all Hocuspocus clients of an address share one path: only what each repeats is told apart
         is_told = self._dialect is not None or isinstance(error, TooLarge)
         if type(error) is BadMessage or not is_told or not self._refusals.again((self.address, self._path), now):
             self.socket.close(code, str(error))

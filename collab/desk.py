@@ -1,8 +1,8 @@
 """Where the server's own people edit a room: an edit goes in beside those of the editors, and is saved when it returns.
 
-An edit of a whole document is computed on a copy, off the event loop, and comes in as one update, vetted as any
-client's. Two of them computed from one state would double what they put there, so those of one room are made one after
-the other; what editors type meanwhile is merged as always.
+An edit of a whole document is computed on a copy, off the event loop (a large one in another process, `apart.py`), and
+comes in as one update, vetted as any client's. Two of them computed from one state would double what they put there, so
+those of one room are made one after the other; what editors type meanwhile is merged as always.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from weakref import WeakValueDictionary
 import anyio
 import anyio.lowlevel
 
+from . import apart
+from .apart import Apart
 from .errors import BadMessage, CollabError, Conflict, Draining, NoSuchRoom, Stale, TooLarge, Unavailable, Unconfirmed
 from .fence import Panic
 from .gaps import Incoming
@@ -46,7 +48,7 @@ STACK_BYTES = 8 * 2**20
 
 T = TypeVar("T")
 Change = Callable[[bytes], bytes]
-"""From a document's full state to the update that changes it."""
+"""From a document's full state to the update that changes it. For large ones it is pickled (`apart.py`)."""
 
 
 class Desk:
@@ -62,19 +64,26 @@ class Desk:
         self._seconds = seconds
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._thread = ThreadPoolExecutor(1, "desk")
+        self._apart = Apart()
 
     def close(self) -> None:
         """End the thread, once it has finished what it does."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def aside(self, size: int, call: Callable[[], T]) -> T:
-        """`call()`, which works on a document of `size` bytes: on another thread when that is large.
+        """`call()`, which works on a document of `size` bytes: on another thread when that is large, in another process
+        when it is very large.
 
         Raises:
             Unavailable: It takes too long, or those before it do.
+            Crashed: The other process died of it.
         """
         if size < LARGE:
             return call()
+        if size >= apart.LARGE:
+            with anyio.move_on_after(self._seconds):
+                return await self._apart.run(call)
+            raise Unavailable("what is done with large documents one after the other")
         before = threading.stack_size(STACK_BYTES)
         try:
             future = asyncio.get_running_loop().run_in_executor(self._thread, call)  # makes the thread, the first time
@@ -117,6 +126,7 @@ class Desk:
         new: bool = False,
         check: Callable[[RoomCore], None] | None = None,
         size: int = 0,
+        look: Callable[[bytes], None] | None = None,
     ) -> int:
         """Edit a room; returns the size of the update in bytes, once it is committed.
 
@@ -127,6 +137,7 @@ class Desk:
             new: Whether the room may be one that holds nothing.
             check: Raises unless the edit may be made; it holds in the moment in which the edit goes in.
             size: How large in bytes what is put there is.
+            look: Is shown the update; what it raises keeps it out.
 
         Raises:
             Stale: There is a condition, and the room is never as quiet as that needs.
@@ -141,6 +152,8 @@ class Desk:
             lock = self._locks.setdefault(name, anyio.Lock())
             async with lock, self.room(name, new=new) as opened:
                 update, extent = await self._prepared(opened, change, check, size)
+                if look is not None:
+                    look(update)
                 pen = _Pen(opened.journal, author)
                 # Not `receive`, which would read all of it again, on the loop.
                 opened.core.requeue([Incoming(update, extent, pen, pen)])
@@ -155,11 +168,6 @@ class Desk:
     ) -> tuple[bytes, Extent]:
         """The update; no task switch lies between the last look at the document and its return."""
         core = opened.core
-
-        def made(state: bytes) -> tuple[bytes, Extent]:
-            update = change(state)
-            return update, vet.parse(update)
-
         for _ in range(TRIES):
             await _quiet(core, patient=check is None)
             if check is not None:
@@ -167,7 +175,7 @@ class Desk:
             version = core.version
             state = core.difference(b"\x00")
             try:
-                update, extent = await self.aside(len(state) + size, partial(made, state))
+                update, extent = await self.aside(len(state) + size, partial(vet.measured, change, state))
             except Panic as panic:  # on a copy: the room is sound
                 raise BadMessage(f"the document library cannot make this edit ({panic.cause})") from panic
             if check is not None and core.version == version:

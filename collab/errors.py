@@ -21,6 +21,7 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── Unavailable(what)                      1013       503       3
 │   ├── StoreLocked(path)                  1013       503       3
 │   └── Unconfirmed(what, seconds)         1013       503       3
+├── Crashed(how)                           1011       500       1
 ├── Refused                                1011       500       1
 ├── Draining                               1012       503       1
 └── SettingsError(problem)                 1011       500       2
@@ -33,7 +34,7 @@ sentence. No error text ever contains a token or a piece of a document.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class CollabError(Exception):
@@ -41,12 +42,22 @@ class CollabError(Exception):
 
     close_code: ClassVar[int] = 1011
     http_status: ClassVar[int] = 500
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     @property
     def retry(self) -> bool:
         """Whether coming back later can help (close codes outside 4400 to 4499)."""
         return not 4400 <= self.close_code <= 4499
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes (`collab.apart`) it stays what it is, whatever its `__init__` asks for."""
+        return _again, (type(self), self.args, vars(self))
+
+
+def _again(kind: type[CollabError], args: tuple[Any, ...], fields: dict[str, Any]) -> CollabError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 class BadMessage(CollabError):
@@ -281,8 +292,26 @@ class Unconfirmed(Unavailable):
         )
 
 
+class Crashed(CollabError):
+    """A process that worked on a large document died. Nothing was changed."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+    def __str__(self) -> str:
+        return f"the process that worked on this document died ({self.how}); nothing was changed"
+
+
 class Refused(CollabError):
-    """A running server does not do what a command asked of it. The sentence is the server's."""
+    """A running server does not do what a command asked of it. The sentence and the exit code are the server's."""
+
+    def __init__(self, what: str, exit_code: int = 1) -> None:
+        super().__init__(what)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Draining(CollabError):

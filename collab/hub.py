@@ -17,9 +17,9 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from . import recovery
+from . import gauges, recovery
 from .compactor import Compactor
-from .errors import BadUpdate, CollabError, DamagedRoom, Draining, NoSuchRoom, TooMany, Unavailable
+from .errors import BadUpdate, CollabError, Conflict, DamagedRoom, Draining, NoSuchRoom, TooMany, Unavailable
 from .fence import Panic
 from .gaps import Incoming
 from .journal import GroupCommit, Journal
@@ -30,11 +30,12 @@ from .opened import Opened, Opening
 from .presence import Presence
 from .quarantine import Quarantine
 from .recovery import Loaded
-from .room import Panicked, RoomCore
+from .room import RoomCore
 from .seat import Seat
 from .settings import Settings
 from .store import Store, open_store
 from .tombs import Tombs
+from .uptake import Panicked
 from .yroom import Room
 
 log = get_logger(__name__)
@@ -85,7 +86,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         self._damaged: dict[str, tuple[float, DamagedRoom]] = {}
         self._tasks: TaskGroup
         self._loop: asyncio.AbstractEventLoop
-        self._watch()
+        gauges.watch(self.metrics, self._rooms, self._idle, self.commits, lambda: self.draining)
+        gauges.watch_machine(self.metrics, getattr(self.store, "path", None))
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -138,8 +140,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         """
         if name in self.tombs:
             raise NoSuchRoom(name)
-        opened = self._rooms.get(name)
-        if opened is not None:
+        if (opened := self._rooms.get(name)) is not None:
             self.hold(opened)
             return opened
         if self._closed:
@@ -150,17 +151,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 raise TooMany("open rooms", self.settings.rooms.max_open)
             opening = self._opening[name] = Opening()
             self._tasks.start_soon(self._load, name, opening)
-        opening.waiting += 1
-        try:
-            await opening.done.wait()
-        except BaseException:  # whoever waited was cancelled
-            opening.waiting -= 1
-            if opening.opened is not None:
-                self.release(opening.opened)
-            raise
-        if opening.opened is None:
-            raise opening.error or Draining()
-        return opening.opened
+        return await opening.awaited(self.release)
 
     @asynccontextmanager
     async def room(self, name: str) -> AsyncGenerator[Room]:
@@ -174,6 +165,28 @@ class Hub(anyio.AsyncContextManagerMixin):
             yield opened.room
         finally:
             self.release(opened)
+
+    @asynccontextmanager
+    async def absent(self, name: str) -> AsyncGenerator[None]:
+        """While inside, the room is not in memory; who wants it waits. For what is written into the store by itself.
+
+        Raises:
+            Conflict: Somebody has it.
+        """
+        opened = self._rooms.get(name)
+        if opened is not None and not opened.holders and opened.clean:
+            self._drop(opened)
+        if name in self._rooms or name in self._opening:
+            raise Conflict(f"room {name!r} is in use")
+        opening = self._opening[name] = Opening()
+        try:
+            yield
+        finally:
+            if opening.waiting:
+                self._tasks.start_soon(self._load, name, opening)
+            else:
+                del self._opening[name]
+                opening.done.set()
 
     async def _load(self, name: str, opening: Opening) -> None:
         started = time.perf_counter()
@@ -225,6 +238,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             held_bytes=rooms.held_bytes,
         )
         core.bytes = loaded.bytes
+        self.quarantine.watch(core)
         journal = Journal(core, self.commits, self.settings.store.journal_bytes)
         journal.log_rows, journal.log_bytes = loaded.rows, loaded.log_bytes
         core.join(journal)
@@ -384,16 +398,3 @@ class Hub(anyio.AsyncContextManagerMixin):
                 except Exception:  # one client's trouble is not everybody's
                     log.exception("beat failed")
             self.floods.flush()
-
-    def _watch(self) -> None:
-        """Let the metrics read what is counted here anyway."""
-        metrics, rooms, commits = self.metrics, self._rooms, self.commits
-        metrics.rooms["open"].set_function(lambda: len(rooms) - len(self._idle))
-        metrics.rooms["idle"].set_function(lambda: len(self._idle))
-        metrics.held_updates.set_function(lambda: sum(len(opened.core.gaps) for opened in rooms.values()))
-        metrics.presence_ids.set_function(lambda: sum(len(opened.core.presence.ids()) for opened in rooms.values()))
-        metrics.journal_lag_updates.set_function(lambda: sum(journal.lag for journal in commits.lagging))
-        metrics.journal_lag_bytes.set_function(lambda: sum(journal.lag_bytes for journal in commits.lagging))
-        metrics.journals_behind.set_function(lambda: sum(journal.behind for journal in commits.lagging))
-        metrics.store_up.set_function(lambda: commits.store_up)
-        metrics.draining.set_function(lambda: self.draining)

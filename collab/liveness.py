@@ -32,6 +32,7 @@ class Liveness:
 
     Attributes:
         heard_at: When the client last said something.
+        spoke: Set when the client was sent something; `check` sees when.
         pings: Whether the client knows Hocuspocus' ping. Older clients are asked something of their document.
     """
 
@@ -45,6 +46,7 @@ class Liveness:
         now: float,
     ) -> None:
         self.heard_at = now
+        self.spoke = False
         self.pings = False
         self._socket = socket
         self._settings = settings.liveness
@@ -52,7 +54,7 @@ class Liveness:
         self._metrics = metrics
         self._log = log
         self._send = send
-        self._spoke_at = self._moved_at = now
+        self._checked_at = self._spoke_at = self._moved_at = now
         self._probes = 0
         self._written = 0
 
@@ -61,16 +63,15 @@ class Liveness:
         self.heard_at = now
         self._probes = 0
 
-    def spoke(self, now: float) -> None:
-        """The client was sent something."""
-        self._spoke_at = now
-
     def seated(self, now: float) -> None:
         """The client has a seat: whoever had to wait for the room is not blamed for it."""
         self.heard_at = self._moved_at = now
 
     def check(self, seats: Sequence[Seat], now: float) -> None:
         """Once a second, for a client that has `seats` (at least one)."""
+        if self.spoke:  # since the last look, so rather too early than too late
+            self.spoke, self._spoke_at = False, self._checked_at
+        self._checked_at = now
         silent = now - self.heard_at
         if silent > self._settings.silent_seconds:
             self._log.info("client vanished", seconds=round(silent))

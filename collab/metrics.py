@@ -157,6 +157,11 @@ class Metrics:
         # Clients
         self.connections = gauges("connections", "transport", TRANSPORTS, "Clients connected, by what carries them.")
         self.fast_path = gauge("fast_path", "1 when connections are taken over where they can be, else 0.")
+        self.connections_max = gauge("connections_max", "How many clients may be connected, by the settings.")
+        self.lagging_clients = gauge(
+            "lagging_clients", "Clients in rooms that are owed a difference, having been too slow for each change."
+        )
+        self.queue_bytes = gauge("queue_bytes", "Bytes that wait in rooms for clients which are slow to read.")
         self.attempts = counters("connection_attempts", "outcome", OUTCOMES, "Connections that clients began.")
         self.refused = counters("refused", "code", CODES, "Clients that were refused or cut off, by close code.")
         self.errors = counters("errors", "kind", KINDS, "Errors, by their class in docs/reference/errors.md.")
@@ -206,7 +211,15 @@ class Metrics:
         self.snapshots_deleted = counter("snapshots_deleted", "Snapshots that were too old or too many.")
         self.rows_forgotten = counter("rows_forgotten", "Edits that were too old to be kept.")
 
+        self.disk_bytes = gauge("disk_bytes", "Size of the disk that the store is on; NaN if the store is no file.")
+        self.disk_free_bytes = gauge("disk_free_bytes", "What is free of it.")
+        self.last_backup = gauge(
+            "last_backup_timestamp_seconds", "When this process last made a backup, since the epoch; 0: it has not."
+        )
+
         # The process
+        self.memory_limit_bytes = gauge("memory_limit_bytes", "Memory this process may have: its container's or all.")
+        self.tasks = gauge("tasks", "Tasks of the event loop; clients on the fast path have none.")
         self.restarts = gauge("restarts", "How often the server was started again after it had died.")
         self.last_death = Info(
             "collab_last_death", "How the server before this one died, if it did.", registry=registry

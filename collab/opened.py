@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
 
-from .errors import CollabError
+from .errors import CollabError, Draining
 from .journal import Journal
 from .room import RoomCore
 from .yroom import Room
@@ -42,3 +43,17 @@ class Opening:
     waiting: int = 0
     opened: Opened | None = None
     error: CollabError | None = None
+
+    async def awaited(self, release: Callable[[Opened], None]) -> Opened:
+        """The room, once it is there, and held; raises why it is not. `release` lets it go again."""
+        self.waiting += 1
+        try:
+            await self.done.wait()
+        except BaseException:  # whoever waited was cancelled
+            self.waiting -= 1
+            if self.opened is not None:
+                release(self.opened)
+            raise
+        if self.opened is None:
+            raise self.error or Draining()
+        return self.opened

@@ -87,7 +87,7 @@ class Backlog(Generic[T]):
     matters, so there the ids are kept.
     """
 
-    __slots__ = ("_begun", "bytes", "ids", "items", "limit", "since")
+    __slots__ = ("_begun", "_merged", "bytes", "ids", "items", "limit", "since")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -96,6 +96,7 @@ class Backlog(Generic[T]):
         self.since: bytes | None = None
         self.ids: set[int] = set()
         self._begun: dict[int, int] = {}
+        self._merged: Mapping[int, int] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.items) or self.since is not None or bool(self.ids)
@@ -109,9 +110,10 @@ class Backlog(Generic[T]):
             return False
         if not self.items:
             self._begun = dict(begun)
-        else:
+        elif begun is not self._merged:  # once for all that one tick has for us
             for client, clock in begun.items():
                 self._begun.setdefault(client, clock)
+        self._merged = begun
         self.items.append(item)
         self.bytes += size
         if self.bytes <= self.limit:

@@ -19,6 +19,7 @@ from .hub import Hub
 from .log import Logger
 from .opened import Opened
 from .seat import KINDS, Dialect, Seat
+from .transport import Socket
 from .wire import vet, yjs
 from .wire.messages import Close, Denied, Granted, Message, Stateless, SyncStep2, Update
 
@@ -27,7 +28,9 @@ class Door(Protocol):
     """What a place knows of the connection it belongs to."""
 
     hub: Hub
+    socket: Socket
     log: Logger
+    number: int
     address: str
     origin: str | None
     authorize: Authorize
@@ -35,10 +38,6 @@ class Door(Protocol):
 
     def clock(self) -> float:
         """Monotonic seconds."""
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that the socket accepted and has not written."""
 
     def send(self, frame: bytes) -> None:
         """Send one frame."""
@@ -234,7 +233,10 @@ class Place:
             return
         self.seat.say(Granted(grant.level >= Level.WRITE))
         self.seat.enter()
-        door.log.info("client joined", room=self.name, clients=opened.seats)
+        door.hub.floods.log(
+            "info", "client joined", key=(door.address, self.name), connection=door.number, client=door.address,
+            room=self.name, clients=opened.seats,
+        )  # fmt: skip
         waiting = self._forget()
         for frame, message in waiting:
             if self.seat is not None:
@@ -256,14 +258,25 @@ class Place:
         """
         if self.over:
             return
+        seat = self.seat
         if message is None:
+            if seat is not None and self.dialect is yjs and yjs.is_keystroke(frame) and self._type(seat, frame):
+                return
             message = self.dialect.decode(frame)
         self.door.hub.metrics.received[KINDS[type(message)]].add(len(frame))
-        if self.seat is not None:
+        if seat is not None:
             self._take(frame, message)
         else:
             self._waiting.append((frame, message))
             self.door.keep(len(frame))
+
+    def _type(self, seat: Seat, frame: bytes) -> bool:
+        """`hear` for a keystroke, if there is nothing more to it; else nothing was done."""
+        hub = self.door.hub
+        if seat.core.bytes > hub.settings.limits.document_bytes or not seat.type(frame[yjs.KEYSTROKE_AT :]):
+            return False
+        hub.metrics.received["update"].add(len(frame))
+        return True
 
     def _take(self, frame: bytes, message: Message) -> None:
         assert self.seat is not None
@@ -304,7 +317,7 @@ class Place:
 
         More than any seat will wait for while the room is read anew: what its document says then is not to be trusted.
         """
-        return sys.maxsize if self._opened is not None and self._opened.reloading else self.door.buffered
+        return sys.maxsize if self._opened is not None and self._opened.reloading else self.door.socket.buffered
 
     def send(self, frame: bytes) -> None:
         """Send one frame."""

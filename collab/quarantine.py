@@ -37,8 +37,9 @@ from .metrics import Metrics
 from .notes import Followed, write
 from .peers import Tick
 from .recorder import STEPS, TICK, Hand, Recorder, digest_of
-from .room import Panicked, RoomCore
+from .room import RoomCore
 from .store import Store
+from .uptake import Panicked
 
 log = get_logger(__name__)
 
@@ -166,22 +167,21 @@ class Quarantine:
             noted.reset(token)
         self._survived(room, step, updates)
 
+    def watch(self, core: RoomCore) -> None:
+        """From now on what `core` applies is in hand meanwhile, if its ticks come from `collect`."""
+        core.replica.hand = _Applying(self._recorder, core.name)
+
     def collect(self, core: RoomCore, now: float, wall: float) -> list[Tick] | None:
-        """`core.collect`, with the updates that it is about in hand; see there."""
-        inbox = core._inbox
-        if not inbox:
-            return core.collect(now, wall)
-        if core.name in self._careful and core.doc._txn is None:
+        """`core.collect`; after a death with the care that this room needs."""
+        if self._careful and core.name in self._careful and core._inbox and not core.replica.busy:
             return self._collect_carefully(core, now, wall)
-        place = self._recorder.hold(TICK, core.name, [item.update for item in inbox])
-        try:
-            return core.collect(now, wall)
-        finally:
-            self._recorder.drop(place)
+        return core.collect(now, wall)
 
     def _collect_carefully(self, core: RoomCore, now: float, wall: float) -> list[Tick] | None:
         """One tick for each update, so that the guilty one can be named; and without those that are known to be."""
         self._look()
+        core.replica.at_once = True
+        hand = core.replica.hand = _Applying(self._recorder, core.name)
         inbox, core._inbox = core._inbox, []
         ticks: list[Tick] | None = []
         while inbox:
@@ -192,17 +192,31 @@ class Quarantine:
                 continue
             core.tell(ticks or [])
             core._inbox = [item]
-            author = None if item.sender is None else item.sender.author
-            place = self._recorder.hold(TICK, core.name, [item.update], author)
+            hand.author = None if item.sender is None else item.sender.author
             try:
                 ticks = core.collect(now, wall)
             except Panicked:
                 core._inbox += inbox
                 raise
             finally:
-                self._recorder.drop(place)
+                hand.author = None
             self._survived(core.name, STEPS[TICK], [item.update])
         return core.collect(now, wall) if ticks == [] else ticks
+
+
+@dataclass(slots=True)
+class _Applying:
+    """See `replica.Hand`. The author is known where updates are applied one by one."""
+
+    recorder: Recorder
+    room: str
+    author: str | None = None
+
+    def hold(self, updates: Sequence[bytes]) -> int:
+        return self.recorder.hold(TICK, self.room, updates, self.author)
+
+    def drop(self, place: int) -> None:
+        self.recorder.drop(place)
 
 
 @dataclass(frozen=True, slots=True)

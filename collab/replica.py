@@ -4,25 +4,52 @@ Synchronous: no I/O, no asyncio, no clock. Asking the document costs the more th
 has is kept in a dict and moved with each update. Three things that yrs does not survive or does not write down again
 are watched beside it: characters that somebody cuts in two (`wire/halves.py`), shared types nested without end
 (`wire/nesting.py`), and structs that are slipped in among the values of a key (`wire/keyed.py`).
+
+Letters go into the document late: what they are is known without it, and to take them in one by one costs more than all
+else that becomes of them, the longer their author's text is, the more. They wait in `Typed`, until there are many or
+somebody looks at the document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from pycrdt import Doc, Subscription, TransactionEvent
 
 from .errors import BadMessage, BadUpdate
-from .fence import fenced
+from .fence import Panic, fenced
 from .wire import halves, vet
 from .wire.keyed import Keyed
+from .wire.keystroke import Typed
 from .wire.nesting import Nesting
 from .wire.structs import Point, walk
 from .wire.vet import Extent
 
 _NONE: set[Point] = set()
+
+LATE_UPDATES = 100
+"""So many updates go into the document together, at most: a few milliseconds of work for whoever asks for it."""
+
+
+class Hand(Protocol):
+    """Who writes down what is in hand while the library works, for the case that the process ends there."""
+
+    def hold(self, updates: Sequence[bytes]) -> int:
+        """These are about to be applied; returns what `drop` is to be given."""
+
+    def drop(self, place: int) -> None:
+        """They have been."""
+
+
+class _Nobody:
+    """Nothing is written down."""
+
+    def hold(self, updates: Sequence[bytes]) -> int:
+        return 0
+
+    def drop(self, place: int) -> None: ...
 
 
 class _Recording:
@@ -52,10 +79,11 @@ class Replica:
         keyed: Where it has values of keys, if somebody knows.
 
     Attributes:
-        doc: The document. Another object after `mend` and `replace`.
-        clocks: What it has: client id -> next clock.
+        clocks: What it has, or is about to take in: client id -> next clock.
         version: Grows with every change of the document that was told (`told`).
         applying: Whether updates are applied now, so that what the document reports is not the application's.
+        at_once: Whether nothing is taken in late, since somebody looks at the document all the time.
+        hand: Who writes down what is in hand.
     """
 
     def __init__(
@@ -63,12 +91,15 @@ class Replica:
     ) -> None:
         self.version = 0
         self.applying = False
+        self.at_once = False
+        self.hand: Hand = _Nobody()
         self._edited = edited
+        self._late = Typed()
         self._outside: list[bytes] = []
         self._events: list[bytes] = []
         self._full: tuple[int, bytes] = (-1, b"")
         self._subscription: Subscription | None = None
-        self.doc: Doc[Any]
+        self._doc: Doc[Any]
         self.clocks: dict[int, int]
         self._pairs: halves.Pairs
         self._nesting: Nesting
@@ -77,6 +108,7 @@ class Replica:
 
     def replace(self, doc: Doc[Any], nesting: Nesting | None = None, keyed: Keyed | None = None) -> None:
         """From now on this is the replica of `doc`. What the application wrote into the one before is forgotten."""
+        self._late = Typed()
         self._observe(doc)
         whole = self.difference(b"\x00") if self.clocks else vet.EMPTY  # kept for whoever joins first
         self._pairs = halves.Pairs()
@@ -94,7 +126,7 @@ class Replica:
 
     def _observe(self, doc: Doc[Any]) -> None:
         self.close()
-        self.doc = doc
+        self._doc = doc
         self.clocks = vet.parse_state_vector(fenced(doc.get_state))
         self.version += 1
         self._subscription = doc.observe(self._changed)
@@ -102,13 +134,23 @@ class Replica:
     def close(self) -> None:
         """Let go of the document."""
         if self._subscription is not None:
-            self.doc.unobserve(self._subscription)
+            self._doc.unobserve(self._subscription)
             self._subscription = None
+
+    @property
+    def doc(self) -> Doc[Any]:
+        """The document, with all that was taken in. Another object after `mend` and `replace`.
+
+        Raises:
+            Panic: yrs failed at what it was to take in late.
+        """
+        self.catch_up()
+        return self._doc
 
     @property
     def busy(self) -> bool:
         """Whether somebody holds a transaction."""
-        return self.doc._txn is not None
+        return self._doc._txn is not None
 
     # ------------------------------------------------------------------ what the document reports
 
@@ -240,6 +282,79 @@ class Replica:
         self._pairs.add(update, self.clocks)
         self._keyed.add(extent, self.clocks)
         return self._advance(extent, begun)
+
+    def apply_plain(self, update: bytes, extent: Extent, begun: dict[int, int]) -> list[bytes] | None:
+        """`apply`, in a transaction of its own, for what nine of ten ticks are: the next few letters of one client.
+
+        Returns what the document reports; None when `update` wants a closer look, and nothing was done.
+
+        Raises:
+            Panic: yrs failed.
+        """
+        clocks = self.clocks
+        if len(extent.structs) != 1 or extent.types or extent.keyed or self._pairs.concern(update):
+            return None
+        client, start, end = extent.structs[0]
+        known = clocks.get(client, 0)
+        if start != known or extent.missing(clocks):
+            return None
+        if not self._keyed.fits(update, extent, clocks, self.doc.get_update):
+            return None
+        self.applying = True
+        try:
+            fenced(self.doc.apply_update, update)
+        except Panic as panic:
+            if isinstance(panic.__cause__, ValueError):  # not taken; nothing around it was harmed
+                return None
+            raise
+        finally:
+            self.applying = False
+            events, self._events = self._events, []
+        self._keyed.add(extent, clocks)
+        begun[client] = known
+        clocks[client] = end
+        return events
+
+    def take_late(self, update: bytes, extent: Extent, begun: dict[int, int]) -> bool:
+        """`apply` for what nine of ten updates are, the next few letters of one client: without the document, for now.
+
+        The document would report just that update. Returns whether it is one of those; else nothing was done.
+
+        Raises:
+            Panic: yrs failed at what it was to take in now.
+        """
+        clocks = self.clocks
+        if self.at_once or len(extent.structs) != 1:
+            return False
+        client, start, end = extent.structs[0]
+        known = clocks.get(client, 0)
+        if start != known or extent.missing(clocks) or self._pairs.concern(update) or self._keyed.touched(extent):
+            return False
+        if not self._late.add(update, client, start):
+            return False
+        begun.setdefault(client, known)
+        clocks[client] = end
+        if self._late.updates >= LATE_UPDATES:
+            self.catch_up()
+        return True
+
+    def catch_up(self) -> None:
+        """Take in what waits; raises `Panic`."""
+        if not self._late:
+            return
+        update = self._late.joined()
+        place = self.hand.hold((update,))
+        self.applying = True
+        try:
+            fenced(self._doc.apply_update, update)  # when it fails they still wait, and whoever looks is told again
+            self._late = Typed()
+        finally:
+            self.applying = False
+            events, self._events = self._events, []
+            self.hand.drop(place)
+        there = {client: end for event in events for client, _, end in walk(event).structs}
+        if there != {client: end for client, _, end in walk(update).structs}:
+            self.clocks = vet.parse_state_vector(fenced(self._doc.get_state))  # what it has not taken in is asked for
 
     def _advance(self, extent: Extent, begun: dict[int, int]) -> bool:
         """All of `extent` is there now: move the clocks, note in `begun` how they were. Returns whether any moved."""

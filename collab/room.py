@@ -8,37 +8,22 @@ the room lacks. So the document never has pending parts, and what it reports is 
 
 from __future__ import annotations
 
-from collections import ChainMap, deque
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pycrdt import Doc
 
 from .errors import BadMessage, BadUpdate, Forbidden
-from .fence import Panic, fenced
 from .gaps import Gaps, Incoming, Receipt
 from .peers import Change, Peer, Tick
 from .presence import Presence
 from .replica import Replica
+from .uptake import Panicked, Uptake
 from .wire import vet
 from .wire.keyed import Keyed
 from .wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 from .wire.nesting import Nesting
-from .wire.structs import Point
-from .wire.vet import Extent, Range
-
-
-class Panicked(Panic):
-    """yrs panicked inside a tick. Who is to blame is not known yet.
-
-    Args:
-        updates: All that the tick was about, in order.
-    """
-
-    def __init__(self, updates: list[Incoming], panic: Panic) -> None:
-        super().__init__(panic)
-        self.cause = panic.cause
-        self.updates = updates
 
 
 class RoomCore:
@@ -57,6 +42,7 @@ class RoomCore:
         replica: The document and what is known of it.
         bytes: About how large the document is: what was loaded and all that came since.
         gaps: The updates that wait for what they build on.
+        uptake: How updates become part of the document.
     """
 
     def __init__(
@@ -80,13 +66,20 @@ class RoomCore:
         self._woken = False
         self._inbox: list[Incoming] = []
         self._moved: dict[int, None] = {}
-        self._settled: list[Receipt] = []
         self._once_told: list[Callable[[], object]] = []
         self.replica = Replica(Doc() if doc is None else doc, nesting, self._rouse, keyed)
+        self.uptake = Uptake(self.replica, self.gaps)
 
     @property
     def doc(self) -> Doc[Any]:
-        """The document. Another object after a panic (`Replica.replace`) and after a character was cut in two."""
+        """The document. Another object after a panic (`Replica.replace`) and after a character was cut in two.
+
+        Who asks for it may keep it and look at it at any time: from then on nothing is taken in late.
+
+        Raises:
+            Panic: yrs failed at what it was to take in late. The room needs a new document.
+        """
+        self.replica.at_once = True
         return self.replica.doc
 
     @property
@@ -118,7 +111,7 @@ class RoomCore:
     def receive(self, peer: Peer, message: Message, now: float, receipt: Receipt | None = None) -> Message | None:
         """Take in one message of `peer`; returns the answer, if there is one. `receipt` hears of an update's fate.
 
-        This is the only place where write access is tested.
+        Only here and in `type` is write access tested.
 
         Raises:
             BadMessage: The message is malformed. Nothing was changed.
@@ -147,6 +140,23 @@ class RoomCore:
                 return Awareness(self.presence.encode(self.presence.ids()))
             case _:
                 raise BadMessage(f"a client has no business sending {type(message).__name__}")
+
+    def type(self, peer: Peer, update: bytes) -> bool:
+        """`receive` for what nine of ten messages are, an update that nobody wants a receipt for.
+
+        Returns False when there is more to it, and nothing was done.
+        """
+        if not peer.may_write or update == vet.EMPTY:
+            return False
+        try:
+            extent = vet.parse(update)
+        except BadUpdate:
+            return False
+        self._inbox.append(Incoming(update, extent, peer))
+        if not self._woken:
+            self._woken = True
+            self.wake()
+        return True
 
     def move(self, ids: Iterable[int]) -> None:
         """The presence of `ids` changed: tell everybody at the next tick."""
@@ -214,7 +224,8 @@ class RoomCore:
             return None
         self._woken = False
         ticks: list[Tick] = []
-        changes, events = list[Change](), list[bytes]()
+        changes: list[Change] = []
+        events: list[bytes] = []
         before: dict[int, int] = {}
         if self.replica.outside:
             earlier: dict[int, int] = {}
@@ -224,10 +235,11 @@ class RoomCore:
         if self._inbox:
             inbox, self._inbox = self._inbox, []
             try:
-                changes, events = self._apply(inbox, before, now)
+                changes, events, lacking = self.uptake.take_in(inbox, before)
             except Panicked:
                 self.tell(ticks)  # what the application did before is not lost with the rest
                 raise
+            self._ask(lacking, now)
         moved, self._moved = tuple(self._moved), {}
         if events or moved:
             ticks.append(self._made(changes, events, before, moved, wall))
@@ -238,8 +250,8 @@ class RoomCore:
         for tick in ticks:
             for peer in tuple(self.peers):
                 peer.take(tick)
-        if self._settled:  # the journal has been told by now, so there is a position that covers them
-            settled, self._settled = self._settled, []
+        if self.uptake.settled:  # the journal has been told by now, so there is a position that covers them
+            settled, self.uptake.settled = self.uptake.settled, []
             for receipt in settled:
                 receipt.settled()
         while self._once_told:
@@ -259,105 +271,12 @@ class RoomCore:
             self.replica.told()
             self.bytes += sum(map(len, merged))
         sole = changes[0].sender if changes else None
-        if any(change.sender is not sole for change in changes):
+        if len(changes) > 1 and any(change.sender is not sole for change in changes):
             sole = None
         presence = self.presence.encode(ids) if ids else None
         return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector)
 
-    def _apply(self, inbox: list[Incoming], begun: dict[int, int], now: float) -> tuple[list[Change], list[bytes]]:
-        """Apply `inbox`, and what then fits of the held updates, in one transaction.
-
-        Returns what was really taken in of each sender, and what the document reported; `begun` gets the clocks that
-        moved, as they were.
-        """
-        applied, lacking = list[Incoming](), dict[Peer, None]()
-        try:
-            with self.replica.recording() as events:
-                queue = deque(inbox)
-                while cut := fenced(self._transact, queue, inbox, applied, lacking, begun):
-                    fenced(self._mend, queue, cut)
-            known = {item.update: item.extent for item in applied[:1]}  # one keystroke alone: the event is the update
-            try:
-                news = [known.get(event) or vet.parse(event) for event in events]
-                changes = _authored(applied, events, news, begun)
-                if not self.replica.as_foreseen(news, begun):
-                    changes = self._surprised(applied, events, news, begun)
-            except BadUpdate:  # yrs cannot write down what it took in (a character cut in two): what came in is right
-                changes = [Change(item.update, item.sender) for item in applied]
-                events = [change.update for change in changes]
-        except Panic as panic:
-            self._settled.clear()  # they come again with their updates
-            raise Panicked(list(dict.fromkeys(inbox)), panic) from panic
-        self._ask([peer for peer in lacking if self.gaps.waits(peer)], now)
-        return changes, events
-
-    def _surprised(
-        self, applied: list[Incoming], events: list[bytes], news: list[Extent], begun: dict[int, int]
-    ) -> list[Change]:
-        """What the updates' structure let expect is not what the document reports. Its word counts."""
-        self.replica.surprised(news, begun)
-        for item in applied:  # all that it builds on was there, so nobody can help it by sending more
-            if item.sender is not None and not item.extent.within(self.clocks):
-                self._refuse(item, BadUpdate("the document does not take this update in whole"))
-        return [Change(event, None) for event in events]
-
-    def _refuse(self, item: Incoming, error: BadUpdate) -> None:
-        if item.receipt is not None:
-            self._settled.remove(item.receipt)
-        if item.sender is not None:
-            item.sender.refuse(error)
-
-    def _mend(self, queue: Iterable[Incoming], points: set[Point]) -> None:
-        """Turn the characters at `points`, and what else `queue` cuts in two, into what Yjs makes of them."""
-        items = list(queue)
-        for item, update in zip(items, self.replica.mend(points, [item.update for item in items]), strict=True):
-            item.update = update
-
-    def _transact(
-        self,
-        queue: deque[Incoming],
-        inbox: list[Incoming],
-        applied: list[Incoming],
-        lacking: dict[Peer, None],
-        begun: dict[int, int],
-    ) -> set[Point]:
-        """Apply `queue` as far as it goes: up to where characters of the document are cut in two, which it returns."""
-        replica, clocks, settled = self.replica, self.clocks, self._settled
-        with replica.doc.transaction():
-            while queue:
-                item = queue.popleft()
-                part = item
-                if lacks := item.extent.missing(clocks):
-                    update = vet.split(item.update, clocks)
-                    part = Incoming(update, vet.parse(update), item.sender)
-                here, part.update = replica.cuts(part.update)
-                if here:
-                    queue.appendleft(item)
-                    return here
-                if lacks:
-                    self._hold(item, lacking)
-                elif item.receipt is not None:
-                    settled.append(item.receipt)
-                if part.update == vet.EMPTY:
-                    continue
-                try:
-                    moved = replica.apply(part.update, part.extent, begun)
-                except BadUpdate as error:
-                    self._refuse(part, error)
-                    continue
-                applied.append(part)
-                if moved and self.gaps:
-                    closed = self.gaps.closed(clocks)
-                    inbox += closed  # they wait nowhere else any more
-                    queue.extendleft(reversed(closed))
-        return set()
-
     # ------------------------------------------------------------------ what lacks something
-
-    def _hold(self, item: Incoming, lacking: dict[Peer, None]) -> None:
-        self.gaps.hold(item, self.clocks)
-        if item.sender is not None:
-            lacking[item.sender] = None
 
     def _ask(self, peers: Iterable[Peer], now: float) -> None:
         for peer in peers:
@@ -370,29 +289,3 @@ class RoomCore:
         """Once a second or so: forget who did not renew their presence, ask again for what is lacking."""
         self.move(self.presence.expire(now))
         self._ask(self.gaps.senders(), now)
-
-
-def _authored(applied: list[Incoming], events: list[bytes], news: list[Extent], begun: dict[int, int]) -> list[Change]:
-    """The updates that had part in what the document reports as new: what the journal keeps, each with its sender."""
-    if not events:
-        return []
-    if len(applied) == 1 and len(events) == 1:
-        # A sync step 2 repeats every deletion there ever was; the event says what of it was new, for the same sender.
-        return [Change(min(applied[0].update, events[0], key=len), applied[0].sender)]
-    deleted: dict[int, Range] = {}
-    for extent in news:
-        for client, start, end in extent.deletes:
-            _, first, last = deleted.get(client, (client, start, end))
-            deleted[client] = client, min(first, start), max(last, end)
-    return [Change(item.update, item.sender) for item in applied if _has_news(item.extent, begun, deleted)]
-
-
-def _has_news(extent: Extent, begun: dict[int, int], deleted: dict[int, Range]) -> bool:
-    """Whether an update has a struct that is new, or a deletion close to one that is (rather once too often)."""
-    if any(end > begun[client] for client, _, end in extent.structs if client in begun):
-        return True
-    return any(
-        start < deleted[client][2] and deleted[client][1] < end
-        for client, start, end in extent.deletes
-        if client in deleted
-    )

@@ -182,6 +182,10 @@ class Seat:
                 return
         self._take_in(message, now)
 
+    def type(self, update: bytes) -> bool:
+        """`hear` for an `Update`, if there is nothing more to it than to take it in; else nothing was done."""
+        return not self._confirms and self.core.type(self, update)
+
     def _take_in(self, message: Message, now: float) -> None:
         receipt = self._receipt(message, now)
         surplus = self.core.presence.surplus
@@ -261,11 +265,12 @@ class Seat:
         if tick.merged and tick.sole is not self:
             frames = tick.frames.get(self._dialect.NAME)
             if frames is None:
-                frames = tuple(self._frame(Update(update)) for update in tick.merged)
+                frames = tuple([self._frame(Update(update)) for update in tick.merged])
                 tick.frames[self._dialect.NAME] = frames
             for frame in frames:
                 if self._ready:
-                    self._send(frame, "update")
+                    self._metrics.sent["update"].add(len(frame))
+                    self._outlet.send(frame)
                 elif self._backlog.add(frame, len(frame), tick.begun, tick.vector):
                     self._metrics.resyncs["client"].inc()
         if tick.presence is not None:
@@ -306,7 +311,9 @@ class Seat:
 
     @property
     def _ready(self) -> bool:
-        return self._live and self._unanswered is None and not self._backlog and self._outlet.buffered <= HIGH_WATER
+        if not self._live or self._unanswered is not None or self._backlog:
+            return False
+        return self._outlet.buffered <= HIGH_WATER
 
     @property
     def behind(self) -> bool:

@@ -63,6 +63,7 @@ class Room(YRoom):
         provider_factory: ProviderFactory | None = None,
         *,
         core: RoomCore | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         # Not upstream's __init__: it would make an Awareness with a state of its own, a phantom user for every client.
         self.core = RoomCore("", ydoc) if core is None else core
@@ -80,7 +81,7 @@ class Room(YRoom):
         self._stopped = anyio.Event()
         self._provider_stop_event = anyio.Event()
         self._awareness: _Awareness | None = None
-        self._metrics = Metrics()
+        self._metrics = Metrics() if metrics is None else metrics
         self._trouble: Callable[[Panic], None] | None = None
         self._work = anyio.Event()
         if core is None:
@@ -89,8 +90,7 @@ class Room(YRoom):
     @classmethod
     def around(cls, core: RoomCore, metrics: Metrics, trouble: Callable[[Panic], None]) -> Self:
         """The room around a `core` that somebody else drives, who is told when the document failed."""
-        room = cls(core=core)
-        room._metrics = metrics
+        room = cls(core=core, metrics=metrics)
         room._trouble = trouble
         room.started.set()
         return room

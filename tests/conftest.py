@@ -18,6 +18,7 @@ __all__ = ["figure", "pytest_runtest_protocol", "pytest_terminal_summary"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run long loops in their long form; figures come from these")
     parser.addoption("--abuse", action="store_true", help="run the cases of the catalogue of abuse, and show each")
+    parser.addoption("--drill", action="store_true", help="run the drills of operations alone, and show their figures")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -30,6 +31,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--abuse"):
         others = [item for item in items if item.get_closest_marker("case") is None]
         items[:] = [item for item in items if item.get_closest_marker("case") is not None]
+        config.hook.pytest_deselected(items=others)
+    if config.getoption("--drill"):
+        others = [item for item in items if item.get_closest_marker("drill") is None]
+        items[:] = [item for item in items if item.get_closest_marker("drill") is not None]
         config.hook.pytest_deselected(items=others)
 
 

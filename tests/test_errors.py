@@ -31,6 +31,7 @@ SAMPLES = [
         errors.Unconfirmed("the server", 30.0),
         "the server did not confirm within 30 s that the edit is saved; look whether it is there before you try again",
     ),
+    (errors.Crashed("signal 11"), "the process that worked on this document died (signal 11); nothing was changed"),
     (errors.TooMany("connections", 5), "too many connections: the limit is 5"),
     (errors.SlowPeer(20, 10), "the client reads too slowly: 20 bytes are waiting, the limit is 10"),
     (errors.Unavailable("the store"), "the store is not available right now"),

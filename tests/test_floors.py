@@ -15,20 +15,36 @@ COLLAB = Path(__file__).parents[1] / "collab"
 FLOORS: list[list[list[str]]] = [
     [["errors"]],
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
-    [["peers", "gaps", "presence", "replica", "room"], ["names"], ["auth"], ["store"], ["bus"], ["recorder"]],
     [
-        *(["recovery", "backup"], ["migration"], ["notes", "deaths", "quarantine", "revoked", "tombs"], ["journal"]),
+        ["peers", "gaps", "changes", "presence", "replica", "uptake", "room"],
+        ["names"],
+        ["auth"],
+        ["store"],
+        ["bus"],
+        ["recorder"],
+    ],
+    [
+        *(
+            ["recovery", "backup", "bundle", "unpacking"],
+            ["migration"],
+            ["notes", "deaths", "quarantine", "revoked", "tombs"],
+            ["journal"],
+        ),
         *(["receipts", "seat", "letters"], ["link"]),
     ],
-    [["compactor", "yroom", "opened", "hub"]],
-    [["transport", "place", "intake", "liveness", "addresses", "connection"], ["desk", "history"], ["content"]],
+    [["compactor", "yroom", "opened", "gauges", "hub"]],
+    [
+        *(["transport", "place", "intake", "liveness", "addresses", "connection"], ["apart", "desk", "history"]),
+        ["content"],
+    ],
     [["web", "console", "supervisor", "__init__", "cli", "__main__"]],
 ]
 FLOOR = {name: floor for floor, groups in enumerate(FLOORS) for group in groups for name in group}
 GROUP = {name: group for groups in FLOORS for group in groups for name in group}
 
 # Synchronous, no I/O, no clock: values in, values out.
-PURE = ["room.py", "replica.py", "peers.py", "presence.py", "gaps.py", "fence.py", "limits.py", "wire/*"]
+PURE = ["room.py", "uptake.py", "replica.py", "peers.py", "presence.py", "gaps.py", "changes.py", "fence.py"]
+PURE += ["limits.py", "wire/*"]
 PURE += [f"auth/{name}.py" for name in ("__init__", "patterns", "keys", "tokens", "revocation", "where")]
 PURE += [f"history/{name}.py" for name in ("ranges", "items", "contents", "outline", "alignment", "diff", "reuse")]
 PURE += [f"history/{name}.py" for name in ("restore", "timeline", "credits", "attribution", "undo", "activity")]
@@ -58,7 +74,7 @@ DRIVERS = {
     "pycrdt.websocket": ["yroom.py"],
     "pycrdt.store": ["yroom.py"],  # its type is in the signature that is overridden
     "prometheus_client": ["metrics.py"],
-    "httpx": ["auth/*", "cli/admin.py", "cli/inside.py"],
+    "httpx": ["auth/*", "cli/admin.py", "cli/inside.py", "cli/smoke.py"],
     "jwt": ["auth/*"],
     "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],

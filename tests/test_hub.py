@@ -13,7 +13,7 @@ import pytest
 from pycrdt import Array, Doc, Text
 
 from collab import hub as hub_module
-from collab.errors import BadUpdate, CollabError, DamagedRoom, Draining, TooMany, Unavailable
+from collab.errors import BadUpdate, CollabError, Conflict, DamagedRoom, Draining, TooMany, Unavailable
 from collab.fence import Panic
 from collab.hub import Hub
 from collab.opened import Opened
@@ -623,3 +623,23 @@ async def test_a_room_that_is_gone_does_no_harm_to_the_one_that_came_after_it(mo
         assert "typed again" in said(store, "room") and hub.find("room") is new
         hub.release(old)
         assert hub.find("room") is new and new.holders == 1
+
+
+async def test_a_room_that_is_kept_out_of_memory():
+    async with Hub(Settings(store={"url": "memory:"})) as hub:
+        opened = await hub.open("room")
+        with pytest.raises(Conflict):
+            async with hub.absent("room"):
+                pass
+        hub.release(opened)
+        async with anyio.create_task_group() as tasks:
+            async with hub.absent("room"):
+                assert hub.find("room") is None, "it was empty and nobody's"
+                tasks.start_soon(hub.open, "room")
+                await anyio.sleep(0.01)
+                assert hub.find("room") is None
+        found = hub.find("room")
+        assert found is not None and found.holders == 1
+        async with hub.absent("other"):
+            pass
+        assert hub.find("other") is None, "nobody wanted it"

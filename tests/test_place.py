@@ -15,11 +15,13 @@ from collab.hub import Hub
 from collab.log import get_logger
 from collab.place import Place
 from collab.settings import Settings
+from collab.transport import Socket
 from collab.wire import yjs
 from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.messages import Stateless, SyncStep1, Update
 from tests.support.stores import Obedient
 from tests.support.waiting import until
+from tests.test_liveness import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -32,12 +34,13 @@ class Front:
     def __init__(self, hub: Hub, answer: Callable[[Knock], Any]) -> None:
         self.hub = hub
         self.log = get_logger(__name__)
+        self.number = 1
         self.address = "1.2.3.4"
         self.origin: str | None = "https://example.org"
         self.authorize: Authorize = self._decide
         self.knocks: list[Knock] = []
         self.answer = answer
-        self.buffered = 0
+        self.socket: Socket = Wire()
         self.sent: list[bytes] = []
         self.waiting = 0
         self.errors: list[CollabError] = []

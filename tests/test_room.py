@@ -16,7 +16,8 @@ from collab.errors import BadMessage, BadUpdate, CollabError, Forbidden
 from collab.gaps import ASK_SECONDS, Incoming
 from collab.peers import Tick
 from collab.presence import Presence
-from collab.room import Panicked, RoomCore
+from collab.room import RoomCore
+from collab.uptake import Panicked
 from collab.wire import vet
 from collab.wire.lib0 import var_string, var_uint
 from collab.wire.messages import Awareness, Denied, QueryAwareness, SyncStep1, SyncStep2, Update
@@ -729,13 +730,14 @@ def test_what_had_waited_is_not_lost_in_a_panic(ana, ben, monkeypatch):
 
 def test_a_panic_at_the_end_of_the_transaction(ana, monkeypatch):
     core = room(ana)
-    [update] = Writer(1).type("a")
+    updates = Writer(1).type("ab")
     monkeypatch.setattr(core.doc, "get_state", lambda: (_ for _ in ()).throw(PanicException()))
     monkeypatch.setattr(core.replica, "as_foreseen", lambda news, begun: False)
-    core.receive(ana, Update(update), 0)
+    for update in updates:
+        core.receive(ana, Update(update), 0)
     with pytest.raises(Panicked) as caught:
         core.tick(0, 0)
-    assert [item.update for item in caught.value.updates] == [update]
+    assert [item.update for item in caught.value.updates] == updates
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt(), SystemExit(1)])

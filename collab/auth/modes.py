@@ -17,7 +17,7 @@ import httpx
 from ..errors import SettingsError, Unauthorized
 from ..log import get_logger
 from ..settings.access import AuthSettings, is_loopback
-from ..settings.values import parse_list
+from ..settings.values import parse_list, read_secret
 from . import Grant, Knock, everyone, tokens
 from .jwks import PublishedKeys
 from .keys import SECRET_BYTES, Key, KeyRing, check_algorithm, from_pem, from_secret
@@ -52,8 +52,8 @@ def authorizer(
     mode = _mode(auth, host)
     keys = local_keys(auth) if mode == "jwt" else []
     if mode == "webhook":
-        secret = auth.webhook_secret.get_secret_value() if auth.webhook_secret else ""
-        long_enough("COLLAB_AUTH__WEBHOOK_SECRET", secret)
+        name = "COLLAB_AUTH__WEBHOOK_SECRET" + ("_FILE" if auth.webhook_secret_file else "")
+        long_enough(name, read_secret(auth.webhook_secret, auth.webhook_secret_file) or "")
     return Authorizer(auth, mode, keys, host, wall, monotonic)
 
 
@@ -117,11 +117,12 @@ class Authorizer:
         auth = self._auth
         if self.mode == "open" and not is_loopback(self._host):
             log.warning("no access control", consequence="whoever reaches this server may read and write every room")
-        if self.mode == "webhook" and auth.webhook_url is not None and auth.webhook_secret is not None:
+        secret = read_secret(auth.webhook_secret, auth.webhook_secret_file)
+        if self.mode == "webhook" and auth.webhook_url is not None and secret is not None:
             self._client = open_client(auth.webhook_concurrency)
             self._webhook = Webhook(
                 auth.webhook_url,
-                auth.webhook_secret.get_secret_value().encode(),
+                secret.encode(),
                 self._client,
                 timeout=auth.webhook_timeout_seconds,
                 cache_seconds=auth.webhook_cache_seconds,

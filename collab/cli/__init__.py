@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from . import backup, doctor, export, history, import_, maintain, quarantine, revoke, rooms, serve, snapshot, token
+from . import (
+    backup,
+    doctor,
+    export,
+    history,
+    import_,
+    import_from,
+    maintain,
+    quarantine,
+    revoke,
+    rooms,
+    serve,
+    smoke,
+    snapshot,
+    token,
+    transfer,
+)
 from .app import app, main
 
 __all__ = [
@@ -12,12 +28,15 @@ __all__ = [
     "export",
     "history",
     "import_",
+    "import_from",
     "main",
     "maintain",
     "quarantine",
     "revoke",
     "rooms",
     "serve",
+    "smoke",
     "snapshot",
     "token",
+    "transfer",
 ]

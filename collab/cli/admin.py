@@ -13,12 +13,11 @@ from urllib.parse import quote, urlsplit
 import httpx
 import typer
 
-from ..errors import Forbidden, Refused, SettingsError, StoreLocked, Unavailable
+from .. import errors
+from ..errors import CollabError, Forbidden, Refused, SettingsError, StoreLocked, Unavailable
 from ..settings import Settings, load_settings
 from ..settings.access import is_loopback
-from ..web.api.access import admin_token
 from .app import existing_store, store_file
-from .inside import inside
 from .live import minted, own_certificate, own_url
 
 AdminURL = Annotated[
@@ -106,6 +105,24 @@ class Admin:
         if answer.headers.get("repr-digest") != expected:
             raise Unavailable(f"{self._url} (what it sent is not what it meant to send)")
 
+    def save(self, path: str, file: Path, told: Callable[[bytes], None]) -> None:
+        """Write what the server answers into a file, which is of any size. Raises as `ask` does."""
+        with self._answered(), self._http.stream("GET", path) as answer:
+            if answer.is_error:
+                answer.read()
+            self._checked(answer)
+            with file.open("xb") as stream:
+                for piece in answer.iter_bytes():
+                    stream.write(piece)
+                    told(piece)
+
+    def send(self, path: str, pieces: Iterator[bytes], **query: str) -> Any:
+        """Send what is of any size, and return what the server answers, out of JSON. Raises as `ask` does."""
+        with self._answered():
+            answer = self._http.post(path, content=pieces, params=query)
+            self._checked(answer)
+            return answer.json()
+
     @contextmanager
     def _answered(self) -> Iterator[None]:
         try:
@@ -119,15 +136,18 @@ class Admin:
     def _checked(self, answer: httpx.Response) -> None:
         if not answer.is_error:
             return
+        kind = ""
         try:
-            said = str(answer.json()["detail"])
+            problem = answer.json()
+            said = str(problem["detail"])
+            kind = str(problem.get("type"))
         except (ValueError, KeyError, TypeError):
             said = f"HTTP {answer.status_code}, which is not from the admin API of a collab server"
         if answer.status_code in (401, 403):
             raise Forbidden(f"{self._url} does not let us in: {said}")
         if answer.status_code == 503:
             raise Unavailable(f"{self._url} ({said})")
-        raise Refused(f"{self._url}: {said}")
+        raise Refused(f"{self._url}: {said}", _exit_code(kind))
 
 
 @contextmanager
@@ -142,6 +162,8 @@ def admin_of(
         locked: Why it is asked, for the sentence when nobody answers.
         settings: Those of the environment without.
     """
+    from ..web.api.access import admin_token  # with it comes the web server: not for those who ask for help
+
     found = load_settings() if settings is None else settings
     url = server or _own(found)
     if not url.startswith(("http://", "https://")):
@@ -175,12 +197,20 @@ def admin_anywhere(store: str | None, *, server: str | None, token: str | None) 
         admin: Admin | None = None
         found = None if server else existing_store(store)
         if found is not None and store_file(found) is not None:
+            from .inside import inside
+
             try:
                 http = stack.enter_context(inside(load_settings({"store": {"url": store}}), found))
                 admin = Admin(http, str(store_file(found)), None)
             except StoreLocked as error:
                 locked = error
         yield admin or stack.enter_context(admin_of(server=server, token=token, locked=locked))
+
+
+def _exit_code(kind: str) -> int:
+    """What a command ends with for this `type` of a problem: the same as if the error came up here."""
+    error = getattr(errors, kind.removeprefix("urn:collab:error:"), CollabError)
+    return error.exit_code if isinstance(error, type) and issubclass(error, CollabError) else CollabError.exit_code
 
 
 def of_room(room: str) -> str:

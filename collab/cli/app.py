@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import CollabError, SettingsError
-from ..settings import load_settings
+from ..settings import Settings, load_settings
 from ..store import Store, open_store
 
 Host = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
@@ -25,6 +25,7 @@ Certfile = Annotated[Path | None, typer.Option("--certfile", metavar="FILE", hel
 Keyfile = Annotated[Path | None, typer.Option("--keyfile", metavar="FILE", help="TLS private key (PEM).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
+RoomName = Annotated[str, typer.Argument(help="The room's exact name.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -75,6 +76,12 @@ def existing_store(url: str | None) -> Store:
     return store
 
 
+def spelled(settings: Settings, name: str) -> str:
+    """How to call a setting in a sentence: as it was given, else by its variable."""
+    source = settings.source(name)
+    return source if source != "default" else f"COLLAB_{name.replace('.', '__').upper()}"
+
+
 def store_file(store: Store) -> Path | None:
     """The file that a store keeps everything in, if it is that kind of store."""
     path = getattr(store, "path", None)
@@ -103,6 +110,11 @@ def agreed(question: str, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise SettingsError(f"{question} Nobody can be asked here: say --yes")
         typer.confirm(question, abort=True, err=True)
+
+
+def shown(name: str) -> str:
+    """A name, or what else somebody chose, so that it cannot steer a terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def print_json(value: object) -> None:

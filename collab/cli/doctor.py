@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
@@ -20,7 +21,8 @@ from ..auth.modes import authorizer
 from ..errors import CollabError, SettingsError
 from ..settings import Effective, Problem, Settings, load_settings, survey
 from ..store import Store, open_store
-from .app import AsJson, Certfile, Host, Keyfile, Port, StoreURL, app, console, print_json, store_file
+from . import production as in_production
+from .app import AsJson, Certfile, Host, Keyfile, Port, StoreURL, app, console, print_json, spelled, store_file
 
 SPARE_FILES = 64  # the store, the log, the listening socket and so on
 SOON_DAYS = 14
@@ -33,26 +35,38 @@ def doctor(
     store: StoreURL = None,
     certfile: Certfile = None,
     keyfile: Keyfile = None,
+    production: Annotated[
+        bool | None,
+        typer.Option("--production", help="Hold it to what a server in production must be.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every setting, its source and what is wrong. Exits with 0: fine, 1: something is wrong, 2: a setting is."""
     overrides: dict[str, dict[str, object]] = {
-        "server": {"host": host, "port": port, "certfile": certfile, "keyfile": keyfile},
+        "server": {"host": host, "port": port, "certfile": certfile, "keyfile": keyfile, "production": production},
         "store": {"url": store},
     }
     settings, problems = survey(overrides)
     wrong_settings = bool(problems)
+    doubts: list[Problem] = []
     if not wrong_settings:
-        problems = list(look_around(load_settings(overrides)))
+        loaded = load_settings(overrides)
+        problems = list(look_around(loaded))
+        if loaded.server.production:
+            problems += in_production.refused(loaded)
+            doubts = list(in_production.doubtful(loaded))
     if as_json:
-        lines = [{"name": problem.name, "problem": problem.sentence} for problem in problems]
-        print_json({"ok": not problems, "settings": [row._asdict() for row in settings], "problems": lines})
+        told = {
+            word: [{"name": one.name, "problem": one.sentence} for one in found]
+            for word, found in (("problems", problems), ("warnings", doubts))
+        }
+        print_json({"ok": not problems, "settings": [row._asdict() for row in settings], **told})
     else:
-        _print(settings, problems)
+        _print(settings, problems, doubts)
     raise typer.Exit(2 if wrong_settings else 1 if problems else 0)
 
 
-def _print(settings: list[Effective], problems: list[Problem]) -> None:
+def _print(settings: list[Effective], problems: list[Problem], doubts: list[Problem]) -> None:
     wrong = {problem.name for problem in problems}
     table = Table("", Column("setting", no_wrap=True), "value", "from")
     for row in settings:
@@ -62,6 +76,8 @@ def _print(settings: list[Effective], problems: list[Problem]) -> None:
     screen.print(table)
     for problem in problems:
         screen.print(Text(problem.sentence, "red"), soft_wrap=True)
+    for doubt in doubts:
+        screen.print(Text(doubt.sentence, "yellow"), soft_wrap=True)
     if not problems:
         screen.print("Nothing is wrong.", style="green")
 
@@ -82,7 +98,7 @@ def look_around(settings: Settings) -> Iterator[Problem]:
 
 
 def _store(settings: Settings) -> Iterator[Problem]:
-    name = _advise(settings, "store.url")
+    name = spelled(settings, "store.url")
     try:
         store = open_store(settings.store.url)
         path = store_file(store)
@@ -103,12 +119,6 @@ async def _open(store: Store) -> None:
         await store.check()
 
 
-def _advise(settings: Settings, name: str) -> str:
-    """How to call a setting in a sentence: as it was given, else by its variable."""
-    source = settings.source(name)
-    return source if source != "default" else f"COLLAB_{name.replace('.', '__').upper()}"
-
-
 def _port(settings: Settings) -> Iterator[Problem]:
     host, port = settings.server.host, settings.server.port
     try:
@@ -116,7 +126,7 @@ def _port(settings: Settings) -> Iterator[Problem]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        sentence = f"{_advise(settings, 'server.host')} is {host!r}, which is no address here: {error.strerror}"
+        sentence = f"{spelled(settings, 'server.host')} is {host!r}, which is no address here: {error.strerror}"
         yield Problem("server.host", sentence)
         return
     with socket.socket(family, kind, protocol) as probe:
@@ -130,14 +140,14 @@ def _port(settings: Settings) -> Iterator[Problem]:
                 errno.EACCES: "this user may not; choose a port from 1024 up",
                 errno.EADDRNOTAVAIL: "this machine has no such address",
             }.get(error.errno or 0, str(error.strerror))
-            yield Problem(name, f"{_advise(settings, name)}: cannot listen on {host} port {port}: {reason}")
+            yield Problem(name, f"{spelled(settings, name)}: cannot listen on {host} port {port}: {reason}")
 
 
 def _files(settings: Settings) -> Iterator[Problem]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # `serve` raises its own limit up to this one
     needed = settings.limits.connections + SPARE_FILES
     if limit != resource.RLIM_INFINITY and limit < needed:
-        setting = _advise(settings, "limits.connections")
+        setting = spelled(settings, "limits.connections")
         yield Problem(
             "limits.connections",
             f"{setting} is {settings.limits.connections}, but this process may open only {limit} files: "
@@ -149,7 +159,7 @@ def _certificate(settings: Settings) -> Iterator[Problem]:
     certfile, keyfile = settings.server.certfile, settings.server.keyfile
     if certfile is None or keyfile is None:
         return
-    name = _advise(settings, "server.certfile")
+    name = spelled(settings, "server.certfile")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         server.load_cert_chain(certfile, keyfile, password=_no_password)

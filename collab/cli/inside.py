@@ -7,7 +7,7 @@ store either way.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -37,6 +37,7 @@ def inside(settings: Settings, store: Store) -> Iterator[httpx.Client]:
         update={
             "admin": AdminSettings(token=SecretStr(token)),
             "server": settings.server.model_copy(update={"internal_port": None}),
+            "history": settings.history.model_copy(update={"snapshot_at": ""}),  # a command does what it was asked to
         }
     )
     app = App(own, store=store, authorize=_nobody)
@@ -65,9 +66,15 @@ class _Inside(httpx.BaseTransport):
         return self._portal.call(self._answer, request)
 
     async def _answer(self, asked: httpx.Request) -> httpx.Response:
-        request = httpx.Request(asked.method, asked.url, headers=asked.headers, content=asked.read())
+        request = httpx.Request(asked.method, asked.url, headers=asked.headers, content=_pieces(asked.stream))
         answer = await self._app.handle_async_request(request)
         return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+
+async def _pieces(stream: httpx.AsyncByteStream | httpx.SyncByteStream) -> AsyncIterator[bytes]:
+    assert isinstance(stream, httpx.SyncByteStream)  # the client is none of asyncio
+    for piece in stream:
+        yield piece
 
 
 def _nobody(knock: Knock) -> Grant:

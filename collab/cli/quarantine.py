@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -14,12 +14,10 @@ from rich.text import Text
 from ..deaths import Entry, entries, folder_of
 from ..deaths import release as released
 from ..errors import NoSuchRoom, SettingsError
-from .app import AsJson, StoreURL, app, console, existing_store, print_json
+from .app import AsJson, RoomName, StoreURL, app, console, existing_store, print_json, shown
 
 quarantine = typer.Typer(help="What ended the server twice and was set aside.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
-
-RoomName = Annotated[str, typer.Argument(help="The room's exact name.")]
 
 
 @quarantine.command("list")
@@ -31,7 +29,7 @@ def list_(store: StoreURL = None, as_json: AsJson = False) -> None:
         return
     table = Table("what", "room", "since (UTC)", "why", title=f"{len(found)} set aside")
     for entry in found:
-        table.add_row(entry.kind, Text(_shown(entry.room)), _time(entry), Text(entry.why))
+        table.add_row(entry.kind, Text(shown(entry.room)), _time(entry), Text(entry.why))
     console().print(table)
 
 
@@ -47,7 +45,7 @@ def show(room: RoomName, store: StoreURL = None, as_json: AsJson = False) -> Non
     for entry in found:
         lines = {
             "what": entry.kind,
-            "room": _shown(entry.room),
+            "room": shown(entry.room),
             "since": f"{_time(entry)} UTC",
             "why": entry.why,
             "author": entry.author or "not known",
@@ -68,7 +66,7 @@ def release(room: RoomName, store: StoreURL = None, as_json: AsJson = False) -> 
     if as_json:
         print_json([_plain(entry) for entry in found])
     else:
-        console().print(f"{_shown(room)} released: {', '.join(entry.kind for entry in found)}", markup=False)
+        console().print(f"{shown(room)} released: {', '.join(entry.kind for entry in found)}", markup=False)
 
 
 def _folder(url: str | None) -> Path:
@@ -80,10 +78,6 @@ def _folder(url: str | None) -> Path:
 
 def _plain(entry: Entry) -> dict[str, Any]:
     return asdict(entry)
-
-
-def _shown(room: str) -> str:
-    return room if room.isprintable() else ascii(room)
 
 
 def _time(entry: Entry) -> str:

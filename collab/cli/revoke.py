@@ -15,7 +15,7 @@ from rich.text import Text
 from ..errors import SettingsError
 from ..revoked import LASTS_SECONDS, Entry, entries, folder_of, note
 from ..settings import load_settings
-from .app import AsJson, StoreURL, app, console, existing_store, print_json
+from .app import AsJson, StoreURL, app, console, existing_store, print_json, shown
 from .token import span_seconds
 
 revoke = typer.Typer(help="Tokens that count no more before their time.", invoke_without_command=True)
@@ -57,7 +57,7 @@ def everything(
         print_json([asdict(entry) for entry in made])
     else:
         for entry in made:
-            console().print(f"{entry.kind} {_shown(entry.name)} revoked", markup=False, soft_wrap=True)
+            console().print(f"{entry.kind} {shown(entry.name)} revoked", markup=False, soft_wrap=True)
 
 
 @revoke.command("list")
@@ -69,7 +69,7 @@ def list_(store: StoreURL = None, as_json: AsJson = False) -> None:
         return
     table = Table("what", "name", "since (UTC)", "remembered until (UTC)", title=f"{len(found)} revoked")
     for entry in found:
-        table.add_row(entry.kind, Text(_shown(entry.name)), _time(entry.at), _time(entry.until))
+        table.add_row(entry.kind, Text(shown(entry.name)), _time(entry.at), _time(entry.until))
     console().print(table)
 
 
@@ -78,10 +78,6 @@ def _folder(url: str | None) -> Path:
     if folder is None:
         raise SettingsError("this store has no place for revocations: name one in a file with --store")
     return folder
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
 
 
 def _time(at: float) -> str:

@@ -1,37 +1,37 @@
-"""`collab rooms`: what the store holds."""
+"""`collab rooms`: which rooms there are."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict
-from datetime import UTC, datetime
+from typing import Annotated
 
+import typer
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from ..store import RoomInfo, Store
-from .app import AsJson, StoreURL, app, console, existing_store, print_json
+from .admin import AdminToken, AdminURL, admin_anywhere
+from .app import AsJson, StoreURL, app, console, print_json, shown
 
 
 @app.command()
-def rooms(store: StoreURL = None, as_json: AsJson = False) -> None:
-    """List the rooms in the store, by name. A running server has its store to itself: stop it first."""
-    found = asyncio.run(_list(existing_store(store)))
+def rooms(
+    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Only names that contain this.")] = None,
+    sort: Annotated[str, typer.Option(metavar="ORDER", help="`name`, `-changed` or `-bytes`.")] = "name",
+    store: StoreURL = None,
+    server: AdminURL = None,
+    token: AdminToken = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the rooms that hold something, by name, or the newest or the largest first."""
+    with admin_anywhere(store, server=server, token=token) as admin:
+        found = list(admin.pages("/rooms", search=search, sort=sort))
     if as_json:
-        print_json([asdict(room) for room in found])
+        print_json(found)
         return
-    table = Table("room", "epoch", "changed (UTC)", "updates", "checkpoint", "log", title=f"{len(found)} rooms")
+    table = Table("room", "changed (UTC)", "edits", "size", "clients", title=f"{len(found)} rooms")
     for column in table.columns[1:]:
         column.justify = "right"
     for room in found:
-        changed = datetime.fromtimestamp(room.changed, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        name = room.name if room.name.isprintable() else ascii(room.name)
-        log = f"{room.log_rows} rows, {decimal(room.log_bytes)}"
-        table.add_row(Text(name), str(room.epoch), changed, str(room.seq), decimal(room.checkpoint_bytes), log)
+        name, changed = room["name"], room["changed"][:19].replace("T", " ")
+        table.add_row(Text(shown(name)), changed, str(room["seq"]), decimal(room["bytes"]), str(room["connections"]))
     console().print(table)
-
-
-async def _list(store: Store) -> list[RoomInfo]:
-    async with store:
-        return [room async for room in store.rooms()]

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from .. import log, supervisor
-from ..settings import Settings, load_settings
+from ..settings import InvalidSettings, Settings, load_settings
 from ..store import open_store
-from ..web.server import run
+from . import production as in_production
 from .app import Certfile, Host, Keyfile, Port, StoreURL, app, store_file
+
+logger = log.get_logger(__name__)
 
 GRACE_SECONDS = 5.0
 """How much longer than the longest shutdown the supervisor waits for the server to be gone."""
@@ -27,7 +29,7 @@ def serve(
     keyfile: Keyfile = None,
     production: Annotated[
         bool | None,
-        typer.Option("--production", help="Do without what is for trying out: the page /demo.", show_default=False),
+        typer.Option("--production", help="Do without /demo, and do not start unsafely.", show_default=False),
     ] = None,
     supervised: Annotated[
         bool | None,
@@ -48,11 +50,18 @@ def serve(
             "store": {"url": store},
         }
     )
+    if settings.server.production and (problems := list(in_production.refused(settings))):
+        raise InvalidSettings(problems)
     if supervisor.is_supervised():
         supervisor.live_with(settings.server.shutdown_seconds)
     elif settings.server.supervisor:
         _supervise(settings)
     log.configure(settings.log.level, settings.log.format)
+    if settings.server.production:
+        for doubt in in_production.doubtful(settings):
+            logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
+    from ..web.server import run  # the supervisor, and who asks for help, do without it
+
     raise typer.Exit(run(settings))
 
 

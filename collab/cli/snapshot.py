@@ -13,12 +13,11 @@ from rich.text import Text
 from ..content.formats import Format
 from ..errors import SettingsError
 from .admin import AdminToken, AdminURL, admin_anywhere, of_room
-from .app import AsJson, StoreURL, Yes, agreed, app, console, print_json, progress
+from .app import AsJson, RoomName, StoreURL, Yes, agreed, app, console, print_json, progress, shown
 
 snapshot = typer.Typer(help="States of rooms that are kept, compared, and brought back.", no_args_is_help=True)
 app.add_typer(snapshot, name="snapshot")
 
-RoomName = Annotated[str, typer.Argument(help="The room's exact name.")]
 Id = Annotated[int, typer.Argument(min=1, help="The snapshot's number.")]
 Label = Annotated[str, typer.Option("--label", metavar="TEXT", help="A name for people.")]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="More about it.")]
@@ -54,7 +53,7 @@ def list_(
         return
     table = Table("id", "time (UTC)", "label", "why", "by", "edit", "size", "pinned", title=f"{len(found)} snapshots")
     for one in found:
-        label, author = Text(_shown(one["label"])), Text(_shown(one["author"] or ""))
+        label, author = Text(shown(one["label"])), Text(shown(one["author"] or ""))
         size, pinned = decimal(one["size"]), "yes" if one["pinned"] else ""
         table.add_row(str(one["id"]), _time(one), label, one["reason"], author, str(one["covers"]), size, pinned)
     console().print(table)
@@ -82,7 +81,7 @@ def show(
         print_json(found)
     else:
         for name, value in found.items():
-            console().print(f"{name}: {_shown(str(value))}", markup=False, soft_wrap=True)
+            console().print(f"{name}: {shown(str(value))}", markup=False, soft_wrap=True)
 
 
 @snapshot.command()
@@ -96,13 +95,13 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a snapshot for good, be it pinned."""
-    agreed(f"Delete snapshot {id} of {_shown(room)} for good?", yes)
+    agreed(f"Delete snapshot {id} of {shown(room)} for good?", yes)
     with _waiting("Deleting"), admin_anywhere(store, server=server, token=token) as admin:
         admin.ask("DELETE", f"{of_room(room)}/snapshots/{id}")
     if as_json:
         print_json({"room": room, "id": id, "deleted": True})
     else:
-        console().print(f"snapshot {id} of {_shown(room)} deleted", markup=False, soft_wrap=True)
+        console().print(f"snapshot {id} of {shown(room)} deleted", markup=False, soft_wrap=True)
 
 
 @snapshot.command()
@@ -139,17 +138,17 @@ def diff(
         print_json(found)
         return
     for root, steps in found["text"].items():
-        shown = Text(f"{_shown(root)}: ")
+        line = Text(f"{shown(root)}: ")
         for step in steps:
             for what, value in step.items():
                 if what == "keep":
-                    shown.append(f" … {value} … ", "dim")
+                    line.append(f" … {value} … ", "dim")
                 else:
-                    shown.append(f"{'-' if what == 'delete' else '+'}[{value}]", "red" if what == "delete" else "green")
-        console().print(shown, soft_wrap=True)
+                    line.append(f"{'-' if what == 'delete' else '+'}[{value}]", "red" if what == "delete" else "green")
+        console().print(line, soft_wrap=True)
     others = sorted(found["nodes"].keys() - found["text"].keys())
     if others:
-        console().print(f"not in the text of: {', '.join(map(_shown, others))}", markup=False, soft_wrap=True)
+        console().print(f"not in the text of: {', '.join(map(shown, others))}", markup=False, soft_wrap=True)
     if not found["nodes"]:
         console().print("nothing changed")
 
@@ -175,7 +174,7 @@ def restore(
     if kind == "now" or not value:
         raise SettingsError(f"{to!r} is no moment of the past; say {MOMENT}")
     if into is None:
-        agreed(f"Bring {_shown(room)} back to {kind} {value}?", yes)
+        agreed(f"Bring {shown(room)} back to {kind} {value}?", yes)
     body = {"to": {kind: int(value) if kind != "time" and value.isdecimal() else value}, "into": into}
     with _waiting("Restoring"), admin_anywhere(store, server=server, token=token) as admin:
         found = admin.ask("POST", f"{of_room(room)}/restore", body=body)
@@ -186,8 +185,7 @@ def restore(
     else:
         before = found["before"]
         console().print(
-            f"{_shown(found['room'])} restored"
-            + (f"; what it was before is snapshot {before['id']}" if before else ""),
+            f"{shown(found['room'])} restored" + (f"; what it was before is snapshot {before['id']}" if before else ""),
             markup=False,
             soft_wrap=True,
         )
@@ -207,12 +205,8 @@ def _say(found: dict[str, Any], done: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    line = f"snapshot {found['id']} of {_shown(found['room'])} {done}: {decimal(found['size'])}, edit {found['covers']}"
+    line = f"snapshot {found['id']} of {shown(found['room'])} {done}: {decimal(found['size'])}, edit {found['covers']}"
     console().print(line, markup=False, soft_wrap=True)
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
 
 
 def _time(found: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ..fence import fenced
 from ..wire import vet
 from ..wire.nesting import MAX_NESTING, Nesting
 from . import build
-from .formats import Format
+from .formats import Format, written
 from .plain import to_json
 from .prosemirror import MAX_DEPTH, find_field, has_xml, to_prosemirror
 
@@ -49,6 +49,11 @@ def loaded(state: bytes) -> Doc[Any]:
     if state != vet.EMPTY:
         fenced(doc.apply_update, state)
     return doc
+
+
+def of_state(state: bytes, format: Format, field: str | None = None) -> bytes:
+    """A full state in a format (`formats.written`)."""
+    return written(loaded(state), format, field)
 
 
 def replacing(state: bytes, format: Format, body: bytes, field: str | None = None) -> bytes:

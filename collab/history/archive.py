@@ -11,18 +11,21 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 
-from .. import recovery
+from .. import apart
+from ..apart import Apart
 from ..errors import CollabError, Forgotten, NoSuchRoom, NoSuchSnapshot, Unavailable
 from ..hub import Hub
 from ..journal import Journal
 from ..log import get_logger
-from ..store import Erased, Reason, Row, SnapshotInfo, State, Stored
+from ..store import Erased, Reason, Row, SnapshotInfo, State, Stored, Unsigned
 from .retention import DAY, thin
-from .timeline import state_at
+from .timeline import proved_state, state_at, weight
 
 log = get_logger(__name__)
 
@@ -30,6 +33,8 @@ LOOK_SECONDS = 5.0
 """How often it is looked whether a room is due for a snapshot."""
 SETTLE_SECONDS = 30.0
 """How long a room may take to bring its edits into the store before a snapshot of it is refused."""
+BUILD_SECONDS = 300.0
+"""How long a large document may take to be built, those before it included."""
 BUSY_SECONDS = 0.01
 TRIES = 5
 EDITS_PER_BYTE = 1 / 1024
@@ -38,6 +43,8 @@ GRACE = 1 / 30
 """Part of the days for which edits are kept. They go when some are too old by so much more, all that are too old at
 once: each time the document has to be built."""
 EVERYTHING = 1_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -68,6 +75,7 @@ class Archive:
         self._work = anyio.Event()
         self._looked = 0.0
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        self._apart = Apart()
 
     def start(self) -> None:
         """From now on snapshots are made by itself, and what is too old goes."""
@@ -147,8 +155,17 @@ class Archive:
     async def _state(self, room: str, stored: Stored) -> bytes:
         if stored.checkpoint is not None and not stored.rows:
             return stored.checkpoint  # it was proved when it was made
+        size = weight(stored.rows, stored.checkpoint)
+        return await self._built(room, size, partial(proved_state, room, stored))
+
+    async def _built(self, room: str, size: int, build: Callable[[], Awaitable[T]]) -> T:
+        """What `build` comes to, of `size` bytes: large ones in another process, which may crash."""
+        if size >= apart.LARGE:
+            with anyio.move_on_after(BUILD_SECONDS):
+                return await self._apart.run(build)
+            raise Unavailable("what is done with large documents one after the other")
         with self._hub.compactor.watched(room):
-            return await recovery.proved(room, await recovery.build(room, stored))
+            return await build()
 
     async def snapshots(self, room: str, *, before: int | None = None, limit: int = 100) -> list[SnapshotInfo]:
         """The newest snapshots, the latest first; of those whose id is lower than `before`, to go on after a page."""
@@ -202,8 +219,8 @@ class Archive:
         state, rows = await self.moment(room, seq, time=time)
         if not rows:
             return state
-        with self._hub.compactor.watched(room):
-            return await state_at(room, state, rows)
+        size = weight(rows, state.update)
+        return await self._built(room, size, partial(state_at, room, state, rows))
 
     async def kept(self, room: str) -> tuple[State, list[Row]]:
         """The oldest state that the history reaches back to, and all edits after it.
@@ -246,6 +263,17 @@ class Archive:
             raise Unavailable("the store")
         async with self.alone(room):
             return await self._hub.store.erase(room)
+
+    async def unsign(self, author: str, room: str | None = None) -> Unsigned:
+        """Forget that a user made what he made, in one room or in all; what he wrote stays. What he types from now on
+        bears his name again: revoke his access first.
+
+        Raises:
+            Unavailable: The store does not take what was typed last. Ask again.
+        """
+        for name in [opened.core.name for opened in self._hub.rooms] if room is None else [room]:
+            await self.settled(name)
+        return await self._hub.store.unsign(author, room)
 
     async def forget(self, room: str) -> int:
         """Delete the edits of a room that are too old to be kept; returns how many went.

@@ -21,12 +21,13 @@ from ..errors import CollabError, Conflict, Stale
 from ..hub import Hub
 from ..letters import broadcast
 from ..room import RoomCore
-from ..store import Reason, SnapshotInfo, State
+from ..store import Reason, SnapshotInfo
 from ..wire import vet
 from .archive import Archive
 from .restore import restore
+from .timeline import weight
 from .travel import Moment, Travel
-from .undo import by, undo
+from .undo import taken_back
 
 KEYS = 1_000
 """How many answers are kept for those who ask again with the same key."""
@@ -86,7 +87,7 @@ class Returns:
 
         async def prepare() -> tuple[Change, int]:
             target = (await self._travel.at(room, to))[0].whole
-            return lambda state: restore(state, target), len(target)
+            return partial(restore, target=target), len(target)
 
         return await self._once(
             room, ("restore", to), key, author, {"event": "restored", "snapshot": to.snapshot}, prepare
@@ -105,7 +106,9 @@ class Returns:
             if core.clocks:
                 raise Conflict(f"room {new!r} holds something already")
 
-        return await self._desk.edit(new, lambda _: target, author=author, new=True, check=empty, size=len(target))
+        return await self._desk.edit(
+            new, partial(vet.as_it_is, target), author=author, new=True, check=empty, size=len(target)
+        )
 
     async def undo(
         self,
@@ -139,10 +142,10 @@ class Returns:
             last = rows[-1].seq if rows else start.covers
             poison = (await self._archive.at(room, last)).poison
 
-            def change(state: bytes) -> bytes:
-                return undo(start, rows, State(state, last, poison), by(writer, since, until))
-
-            return change, len(start.whole) + sum(len(row.update) for row in rows)
+            change = partial(
+                taken_back, start=start, rows=rows, last=last, poison=poison, author=writer, since=since, until=until
+            )
+            return change, weight(rows, start.whole)
 
         asked = ("undo", writer, since, until)
         return await self._once(room, asked, key, author, {"event": "undone"}, prepare)
@@ -181,14 +184,13 @@ class Returns:
         before = await self._archive.create(room, author=author, reason=Reason.BEFORE_RESTORE)
         made = b""
 
-        def noted(state: bytes) -> bytes:
+        def look(update: bytes) -> None:
             nonlocal made
-            made = change(state)
+            made = update
             if made == vet.EMPTY:
                 raise _Same
-            return made
 
-        edit = partial(self._desk.edit, room, noted, author=author, size=size)
+        edit = partial(self._desk.edit, room, change, author=author, size=size, look=look)
         try:
             try:
                 # Of a large document it is made beside the loop. What is typed meanwhile is then an edit at the same

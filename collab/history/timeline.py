@@ -15,6 +15,13 @@ from ..store import Row, State, Stored
 
 EMPTY = State(None, 0)
 """A room before its first row."""
+ROW_BYTES = 256
+"""What a row counts for beside its bytes: it is vetted by itself, and that takes as long as so much of a document."""
+
+
+def weight(rows: Sequence[Row], *states: bytes | None) -> int:
+    """How much work these are, in bytes of a document."""
+    return sum((len(row.update) + ROW_BYTES for row in rows), sum(len(state or b"") for state in states))
 
 
 def until(rows: Sequence[Row], *, seq: int | None = None, time: float | None = None) -> list[Row]:
@@ -50,3 +57,8 @@ async def state_at(
         return start
     loaded = await recovery.build(room, Stored(1, start.update, start.covers, tuple(taken)))
     return State(fenced(loaded.doc.get_update), taken[-1].seq, loaded.poison)
+
+
+async def proved_state(room: str, stored: Stored) -> bytes:
+    """The full state of a room, proved to be it. Raises as `recovery.build` and `recovery.proved`."""
+    return await recovery.proved(room, await recovery.build(room, stored))

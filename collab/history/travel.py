@@ -15,6 +15,7 @@ from .activity import Session, activity
 from .archive import Archive
 from .attribution import Attribution, attribution
 from .diff import Delta, diff
+from .timeline import weight
 
 SECONDS = 4_102_444_800.0
 """The year 2100: no edit came after it, and no store has to tell what a moment beyond all numbers is."""
@@ -90,7 +91,7 @@ class Travel:
             NoSuchRoom: It was never written.
         """
         _, rows = await self._archive.kept(room)
-        return await self._desk.aside(sum(len(row.update) for row in rows), partial(activity, rows, gap))
+        return await self._desk.aside(weight(rows), partial(activity, rows, gap))
 
     async def attribution(self, room: str) -> Attribution:
         """Who wrote and who deleted which part, as far as edits are kept.
@@ -103,5 +104,5 @@ class Travel:
         await self._archive.settled(room)
         start, rows = await self._archive.kept(room)
         now = await self._archive.at(room, rows[-1].seq if rows else start.covers)
-        size = len(now.whole) + len(start.whole) + sum(len(row.update) for row in rows)
+        size = weight(rows, now.whole, start.whole)
         return await self._desk.aside(size, partial(attribution, start, rows, now))

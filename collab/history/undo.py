@@ -74,3 +74,20 @@ def undo(start: State, rows: Sequence[Row], now: State, chosen: Callable[[Row], 
 
     why = ",".join(str(row.seq) for row in rows if chosen(row))
     return changed(credits.items(layer), layer, wanted, f"undo {why}".encode())
+
+
+def taken_back(
+    state: bytes,
+    *,
+    start: State,
+    rows: Sequence[Row],
+    last: int,
+    poison: tuple[int, ...],
+    author: str,
+    since: float | None,
+    until: float | None,
+) -> bytes:
+    """The update that takes back what `author` did in a period (`by`), for the document `state`, which holds the rows
+    up to `last` except for `poison`. Otherwise as `undo`.
+    """
+    return undo(start, rows, State(state, last, poison), by(author, since, until))

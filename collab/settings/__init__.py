@@ -42,6 +42,7 @@ OLDER_NAMES = {
     "server.port": "WS_PORT",
     "server.debug": "DEBUG",
     "auth.jwt_secret": "JWT_SECRET",
+    "auth.jwt_secret_file": "JWT_SECRET_FILE",
     "auth.jwt_issuer": "JWT_ISSUER",
 }
 # Options not called after their field alone.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from .sections import Count, Seconds, Section, Size, _lower
-from .values import MiB
+from .values import MiB, check_secret_file
 
 Word = BeforeValidator(_lower)
 Algorithm = Literal[
@@ -120,6 +120,9 @@ class AuthSettings(Section):
     webhook_secret: SecretStr | None = Field(
         default=None, description="Secret that the questions are signed with, of at least 32 bytes."
     )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="File that holds that secret instead; white space around it does not count."
+    )
     webhook_timeout_seconds: Seconds = Field(default=5.0, description="Longest time until the answer is there.")
     webhook_cache_seconds: Span = Field(
         default=10.0, description="Time for which an answer counts for the next who asks the same; 0 for not at all."
@@ -137,6 +140,11 @@ class AuthSettings(Section):
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
         return _open_once(path)
+
+    @field_validator("webhook_secret_file")
+    @classmethod
+    def _holds_secret(cls, path: Path | None) -> Path | None:
+        return check_secret_file(path)
 
     @field_validator("jwks_url", "webhook_url")
     @classmethod
@@ -161,6 +169,8 @@ class AuthSettings(Section):
     def _rules(self) -> Self:
         if self.jwt_secret is not None and self.jwt_secret_file is not None:
             raise ValueError("{jwt_secret} and {jwt_secret_file} are both set: leave one out")
+        if self.webhook_secret is not None and self.webhook_secret_file is not None:
+            raise ValueError("{webhook_secret} and {webhook_secret_file} are both set: leave one out")
         return self
 
 

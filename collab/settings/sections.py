@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from .values import KiB, MiB, parse_list, parse_networks, parse_origin, parse_size
+from .values import KiB, MiB, check_secret_file, parse_list, parse_networks, parse_origin, parse_size, parse_times
 
 
 def _lower(value: object) -> object:
@@ -54,7 +54,11 @@ class ServerSettings(Section):
         description="Yes or no: agree to compress messages of 1 to 128 KiB (permessage-deflate) with clients that can, "
         "on the fast path.",
     )
-    production: bool = Field(default=False, description="Yes or no: do without what is for trying out, the page /demo.")
+    production: bool = Field(
+        default=False,
+        description="Yes or no: do without what is for trying out (the page /demo), and do not start with what is not "
+        "safe: `collab doctor --production` tells.",
+    )
     debug: bool = Field(
         default=False, description="Yes or no: log at level debug, for people, unless the log section says else."
     )
@@ -98,6 +102,9 @@ class ServerSettings(Section):
     metrics_token: SecretStr | None = Field(
         default=None, description="Token that /metrics asks for (`Authorization: Bearer ...`)."
     )
+    metrics_token_file: Path | None = Field(
+        default=None, description="File that holds that token instead; white space around it does not count."
+    )
     internal_host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on for `internal_port`."
     )
@@ -122,6 +129,11 @@ class ServerSettings(Section):
                 raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
         return path
 
+    @field_validator("metrics_token_file")
+    @classmethod
+    def _holds_token(cls, path: Path | None) -> Path | None:
+        return check_secret_file(path)
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str | None) -> str | None:
@@ -138,6 +150,8 @@ class ServerSettings(Section):
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
+        if self.metrics_token is not None and self.metrics_token_file is not None:
+            raise ValueError("{metrics_token} and {metrics_token_file} are both set: leave one out")
         if self.internal_port is not None and self.internal_port == self.port:
             raise ValueError(
                 f"{{internal_port}} and {{port}} are both {self.port}: they are told apart by their numbers"
@@ -204,6 +218,11 @@ class HistorySettings(Section):
         default=30.0,
         description="Minutes after the first edit since the last snapshot, after which one is made by itself; 0: none.",
     )
+    snapshot_at: str = Field(
+        default="",
+        description="Times of day (UTC), such as `03:00, 15:30`, at which a snapshot is made of each room that changed "
+        "since its last one; a time that was slept through is made up for at the start.",
+    )
     keep_snapshots: Count = Field(
         default=500, description="Number of snapshots made by the server itself that are kept of one room."
     )
@@ -216,6 +235,12 @@ class HistorySettings(Section):
     sweep_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=60.0, description="Minutes between two looks for what is too old to be kept."
     )
+
+    @field_validator("snapshot_at")
+    @classmethod
+    def _times(cls, value: str) -> str:
+        parse_times(value)
+        return value
 
     @model_validator(mode="after")
     def _rules(self) -> Self:

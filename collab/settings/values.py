@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 MASK = "********"
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
@@ -43,6 +46,24 @@ def mask_url(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#]*", rf"\1{MASK}", url)
 
 
+def check_secret_file(path: Path | None) -> Path | None:
+    """The path itself, when this user can read something from it but white space; else raises ValueError."""
+    if path is not None:
+        try:
+            if not path.read_bytes().strip():
+                raise ValueError("it should be a file that holds the secret, and this one is empty")
+        except OSError as error:
+            raise ValueError(f"it should be a file that this user can read ({error.strerror})") from None
+    return path
+
+
+def read_secret(secret: SecretStr | None, file: Path | None) -> str | None:
+    """A secret that a setting holds, or the file that another one names; white space around it does not count there."""
+    if secret is not None:
+        return secret.get_secret_value()
+    return None if file is None else file.read_bytes().strip().decode("utf-8", "replace")
+
+
 def parse_list(text: str | None) -> list[str]:
     """The words between commas."""
     return [word for word in (part.strip() for part in (text or "").split(",")) if word]
@@ -54,6 +75,17 @@ def parse_networks(text: str | None) -> list[IPv4Network | IPv6Network]:
         return [ip_network(word) for word in parse_list(text)]
     except ValueError as error:
         raise ValueError(f"it should be addresses or networks such as 10.0.0.0/8, by commas ({error})") from None
+
+
+def parse_times(text: str | None) -> tuple[int, ...]:
+    """Times of day from `03:00, 15:30`: minutes after midnight, in order; raises ValueError."""
+    found = set[int]()
+    for word in parse_list(text):
+        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", word, re.ASCII)
+        if match is None:
+            raise ValueError(f"it should be times of day such as 03:00 or 15:30, by commas, not {word!r}")
+        found.add(60 * int(match[1]) + int(match[2]))
+    return tuple(sorted(found))
 
 
 def parse_origin(text: str) -> tuple[str, str, int]:

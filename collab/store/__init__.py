@@ -179,6 +179,13 @@ class Erased(NamedTuple):
     snapshots: int
 
 
+class Unsigned(NamedTuple):
+    """What does not say any more who made it: rows of logs, and snapshots."""
+
+    rows: int
+    snapshots: int
+
+
 @dataclass(frozen=True, slots=True)
 class RoomInfo:
     """One line of a listing: sizes in bytes, `changed` in seconds since the epoch.
@@ -245,6 +252,9 @@ class Store(Protocol):
     def rooms(self) -> AsyncIterator[RoomInfo]:
         """Every room, ordered by name."""
 
+    async def room(self, room: str) -> RoomInfo | None:
+        """One room's line of that list; None when it was never written."""
+
     async def reach(self, room: str) -> Reach:
         """How far back the room can be looked at; `Reach(0, 0, 0)` when it was never written."""
 
@@ -271,6 +281,12 @@ class Store(Protocol):
         """Delete all there is of a room, so that no tool finds it again; also one that is damaged.
 
         It may be written again at once, from row 1; its epoch is then a new one.
+        """
+
+    async def unsign(self, author: str, room: str | None = None) -> Unsigned:
+        """Forget that `author` made what he made: in one room, or in all. What he wrote stays.
+
+        No tool finds the name again in what the store keeps of authors. A row whose checksum fails stays one.
         """
 
     async def state_at(self, room: str, seq: int) -> State:

@@ -25,8 +25,9 @@ import pytest
 from ..errors import Unavailable
 from . import Entry, Kind, RoomInfo, Row, Store, Stored
 
-pytest.register_assert_rewrite("collab.store.contract_past")
+pytest.register_assert_rewrite("collab.store.contract_past", "collab.store.contract_authors")
 
+from .contract_authors import AuthorsContract  # noqa: E402
 from .contract_past import NEVER_WRITTEN, NOW, Opener, PastContract, listing, rows_of  # noqa: E402
 
 __all__ = ["Opener", "StoreContract"]
@@ -44,7 +45,7 @@ AWKWARD_NAMES = (
 
 
 @pytest.mark.anyio
-class StoreContract(PastContract):
+class StoreContract(PastContract, AuthorsContract):
     """Subclass it in a test module, and say with `open_store` how your store is made."""
 
     # One room

@@ -15,7 +15,7 @@ from typing import Self
 from anyio.lowlevel import checkpoint as let_others_run
 
 from ..errors import DamagedSnapshot, Forgotten, NoSuchRoom, NoSuchSnapshot, Unavailable
-from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, draft
+from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, Unsigned, draft
 from .seal import checksum, row_seal, to_nanoseconds, to_seconds
 
 
@@ -33,6 +33,29 @@ class _Room:
     @property
     def tail(self) -> list[Row]:
         return self.rows[self.covers - self.forgotten :]
+
+    def info(self, name: str) -> RoomInfo:
+        return RoomInfo(
+            name=name,
+            epoch=self.epoch,
+            seq=self.seq,
+            covers=self.covers,
+            checkpoint_bytes=len(self.state or b""),
+            log_rows=self.seq - self.covers,
+            log_bytes=sum(len(row.update) for row in self.tail),
+            changed=self.changed,
+            forgotten=self.forgotten,
+        )
+
+    def unsign(self, author: str) -> Unsigned:
+        rows = [place for place, row in enumerate(self.rows) if row.author == author]
+        for place in rows:
+            self.rows[place] = replace(self.rows[place], author=None)
+        ids = [id for id, (info, _) in self.snapshots.items() if info.author == author]
+        for id in ids:
+            info, state = self.snapshots[id]
+            self.snapshots[id] = replace(info, author=None), state
+        return Unsigned(len(rows), len(ids))
 
     def forget(self, upto: int) -> int:
         gone = max(0, upto - self.forgotten)
@@ -138,6 +161,12 @@ class MemoryStore:
         self._first_epoch = max(self._first_epoch, kept.epoch + 1)
         return Erased(len(kept.rows), len(kept.snapshots))
 
+    async def unsign(self, author: str, room: str | None = None) -> Unsigned:
+        """See `Store.unsign`."""
+        await self.check()
+        done = [kept.unsign(author) for name, kept in self._rooms.items() if room is None or name == room]
+        return Unsigned(sum(one.rows for one in done), sum(one.snapshots for one in done))
+
     async def state_at(self, room: str, seq: int) -> State:
         """See `Store.state_at`."""
         await self.check()
@@ -226,18 +255,13 @@ class MemoryStore:
         """See `Store.rooms`."""
         await self.check()
         for name in sorted(self._rooms):
-            kept = self._rooms[name]
-            yield RoomInfo(
-                name=name,
-                epoch=kept.epoch,
-                seq=kept.seq,
-                covers=kept.covers,
-                checkpoint_bytes=len(kept.state or b""),
-                log_rows=kept.seq - kept.covers,
-                log_bytes=sum(len(row.update) for row in kept.tail),
-                changed=kept.changed,
-                forgotten=kept.forgotten,
-            )
+            yield self._rooms[name].info(name)
+
+    async def room(self, room: str) -> RoomInfo | None:
+        """See `Store.room`."""
+        await self.check()
+        kept = self._rooms.get(room)
+        return None if kept is None else kept.info(room)
 
     async def check(self) -> None:
         """See `Store.check`."""

@@ -260,14 +260,19 @@ class Past:
     def change(self, room: str, id: int, changes: dict[str, Any]) -> SnapshotInfo:
         """See `Store.change_snapshot`."""
         with self._db.atomic():
-            known, info = self._about(room, id)
-            info = replace(info, **changes)
-            *_, crc = _line(info, known.epoch, to_nanoseconds(info.time))
-            self._db.execute(
-                "UPDATE snapshots SET label = ?, note = ?, pinned = ?, crc = ? WHERE id = ?",
-                (info.label, info.note, int(info.pinned), crc, id),
-            )
+            info = self.rewrite(room, id, lambda info: replace(info, **changes))
             self._at("snapshot.before_commit")
+        return info
+
+    def rewrite(self, room: str, id: int, change: Callable[[SnapshotInfo], SnapshotInfo]) -> SnapshotInfo:
+        """Inside a transaction: what is said of a snapshot becomes what `change` makes of it."""
+        known, info = self._about(room, id)
+        info = change(info)
+        *_, crc = _line(info, known.epoch, to_nanoseconds(info.time))
+        self._db.execute(
+            "UPDATE snapshots SET label = ?, note = ?, author = ?, pinned = ?, crc = ? WHERE id = ?",
+            (info.label, info.note, info.author, int(info.pinned), crc, id),
+        )
         return info
 
     def delete(self, room: str, ids: Collection[int]) -> int:

@@ -7,12 +7,16 @@ row that was altered, or that stands in another's place (another number, another
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from hashlib import sha256
 from zlib import crc32
 
 _ROW = struct.Struct(">4sqqqBqI")
 _CHECKPOINT = struct.Struct(">4sqqqI")
 _SNAPSHOT = struct.Struct(">4sqqqqBqqIIIII")
+
+NONSENSE = (struct.error, TypeError, ValueError)
+"""What checking a seal may raise when what it is about holds something else than what was written."""
 
 
 def row_seal(room: bytes, seq: int, epoch: int, author: bytes | None, time: int, kind: int, update: bytes) -> int:
@@ -54,6 +58,7 @@ def snapshot_seal(
     return crc32(b"".join([head, *texts, author or b""]))
 
 
+@lru_cache(maxsize=8)  # the updates of one tick have the same time
 def to_nanoseconds(seconds: float) -> int:
     """Seconds since the epoch as whole nanoseconds, within 64 bits (the years 1677 to 2262).
 

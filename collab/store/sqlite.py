@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from ..errors import DamagedRoom, SettingsError, Unavailable
-from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, draft
+from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, Unsigned, draft
 from .copies import Copy, Told
 from .past import DELETE_SNAPSHOTS
 from .schema import SETTING
@@ -124,6 +124,22 @@ class SQLiteStore:
         gone = await self._in_pieces(room, lambda tables: tables.erase(room))
         return Erased(sum(piece.rows for piece in gone), sum(piece.snapshots for piece in gone))
 
+    async def unsign(self, author: str, room: str | None = None) -> Unsigned:
+        """See `Store.unsign`. Done in pieces; the last one rewrites the whole file."""
+        after: int | None = 0
+        rows = snapshots = 0
+
+        def piece(tables: Tables) -> tuple[Unsigned, int | None]:
+            done, then = tables.authors.unsign(author, room, after or 0)
+            if then is None:
+                tables.clean()
+            return done, then
+
+        while after is not None:
+            done, after = await self._writer.ask(lambda: self._writer.write(piece))
+            rows, snapshots = rows + done.rows, snapshots + done.snapshots
+        return Unsigned(rows, snapshots)
+
     async def state_at(self, room: str, seq: int) -> State:
         """See `Store.state_at`."""
         return await self._read(room, lambda tables: tables.past.state_at(room, seq))
@@ -198,11 +214,11 @@ class SQLiteStore:
     async def rooms(self) -> AsyncIterator[RoomInfo]:
         """See `Store.rooms`. Rooms that a damaged index does not show come at the end, out of order."""
         after = None
-        while page := await self._list(partial(Tables.listing, after=after)):
+        while page := await self._list(partial(_page, after=after)):
             for info in page:
                 yield info
             after = page[-1].name
-        for info in await self._list(Tables.unlisted):
+        for info in await self._list(lambda tables: tables.listing.unlisted()):
             yield info
 
     async def _list(self, run: Callable[[Tables], list[RoomInfo]]) -> list[RoomInfo]:
@@ -210,6 +226,10 @@ class SQLiteStore:
             return await self._writer.ask(lambda: self._writer.read(run))
         except sqlite3.Error as error:
             raise Unavailable(f"the list of rooms in {self.path} ({error})") from error
+
+    async def room(self, room: str) -> RoomInfo | None:
+        """See `Store.room`."""
+        return await self._read(room, lambda tables: tables.listing.info(room))
 
     async def copy_to(self, file: Path, told: Told = lambda done, total: None) -> None:
         """Write all that is committed into a new file, which is a store of its own; others commit meanwhile.
@@ -317,6 +337,10 @@ def _blamed_on(room: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise DamagedRoom(room, str(error)) from error
+
+
+def _page(tables: Tables, after: str | None) -> list[RoomInfo]:
+    return tables.listing.page(after)
 
 
 def _pass(step: str) -> None:

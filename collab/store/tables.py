@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -20,9 +19,11 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from ..errors import DamagedRoom, Unavailable
-from . import Entry, Erased, Kind, RoomInfo, Row
+from . import Entry, Erased, Kind, Row
+from .authors import Authors
+from .listing import Listing
 from .past import Past
-from .seal import checkpoint_seal, row_seal, to_nanoseconds, to_seconds
+from .seal import NONSENSE, checkpoint_seal, row_seal, to_nanoseconds, to_seconds
 
 STATEMENT_ROWS = 1024
 """Most rows of one INSERT: 8,192 parameters, where SQLite allows 32,766 (since 3.32)."""
@@ -32,12 +33,8 @@ PAGE_BYTES = 8 << 20
 INLINE_BYTES = 1024
 """Updates up to this size are read in bulk, as hex inside the JSON; larger ones by themselves."""
 
-LISTING_ROWS = 500
 KNOWN_ROOMS = 50_000
 """Rooms whose place in the log is remembered between commits; past it the memory is emptied and fills again."""
-
-NONSENSE = (struct.error, TypeError, ValueError)
-"""What checking a row may raise when its columns hold something else than what was written."""
 
 
 class Known(NamedTuple):
@@ -68,6 +65,8 @@ class Tables:
 
     Attributes:
         past: The statements about history and snapshots.
+        authors: Those about who made what.
+        listing: Those about which rooms there are.
     """
 
     def __init__(self, db: Database, failpoint: Callable[[str], None]) -> None:
@@ -76,6 +75,8 @@ class Tables:
         self._known: dict[str, Known] = {}
         self._next_id = 0
         self.past = Past(db, failpoint, self.find, self._checkpoint)
+        self.authors = Authors(db, failpoint, self.past)
+        self.listing = Listing(db)
 
     def close(self) -> None:
         """Close the connection; SQLite moves the write-ahead log into the file, if it can."""
@@ -186,11 +187,16 @@ class Tables:
         """
         self._known.pop(room, None)
         gone, all_gone = self.past.erase(room)
-        if all_gone and self._db.execute("SELECT unclean FROM epochs").fetchone()[0]:
+        if all_gone:
+            self.clean()
+        return gone, all_gone
+
+    def clean(self) -> None:
+        """Rewrite the file, if it may hold what was deleted or erased."""
+        if self._db.execute("SELECT unclean FROM epochs").fetchone()[0]:
             self._db.execute("VACUUM")
             self._db.execute("UPDATE epochs SET unclean = 0")
             self.settle()
-        return gone, all_gone
 
     def probe(self) -> None:
         """Commit something: the only proof that a commit is possible."""
@@ -307,41 +313,6 @@ class Tables:
         ).fetchone()[0]
         return found
 
-    def listing(self, after: str | None) -> list[RoomInfo]:
-        """The next rooms by name."""
-        where, params = ("name >= ''", ()) if after is None else ("name > ?", (after,))
-        infos = self._infos(f"INDEXED BY rooms_name WHERE {where} ORDER BY name LIMIT {LISTING_ROWS}", params)
-        return sorted(infos, key=lambda info: info.name)  # an aggregate need not keep the order of its rows
-
-    def unlisted(self) -> list[RoomInfo]:
-        """The rooms that `listing` misses because a page of its index is damaged: none, but for that."""
-        listed = "rooms INDEXED BY rooms_name WHERE name >= ''"
-        counts = self._db.execute(f"SELECT (SELECT count(*) FROM rooms NOT INDEXED), (SELECT count(*) FROM {listed})")
-        rooms, names = counts.fetchone()
-        return [] if rooms == names else self._infos(f"NOT INDEXED WHERE id NOT IN (SELECT id FROM {listed})")
-
-    def _infos(self, where: str, params: Sequence[str] = ()) -> list[RoomInfo]:
-        numbers = ", ".join(f"coalesce(CAST(room.{column} AS INTEGER), 0)" for column in _ROOM_NUMBERS)
-        answer = self._db.execute(
-            f"SELECT json_group_array(json_array(hex(named.name), {numbers})) "
-            f"FROM (SELECT id, name FROM rooms {where}) AS named LEFT JOIN rooms AS room ON room.id = named.id",
-            params,
-        ).fetchone()[0]
-        return [
-            RoomInfo(
-                name=bytes.fromhex(name).decode(errors="backslashreplace"),
-                epoch=epoch,
-                seq=head,
-                covers=covers,
-                checkpoint_bytes=state_bytes,
-                log_rows=head - covers,
-                log_bytes=log_bytes,
-                changed=to_seconds(changed),
-                forgotten=forgotten,
-            )
-            for name, epoch, head, covers, state_bytes, log_bytes, changed, forgotten in json.loads(answer)
-        ]
-
 
 # hex() and CAST keep the JSON plain ASCII whatever a damaged page holds (a blob for a number, text that is not UTF-8).
 _PAGE = f"""
@@ -364,7 +335,6 @@ FROM (SELECT id, name FROM rooms INDEXED BY {index} WHERE name IN ({", ".join("?
 """
 
 
-_ROOM_NUMBERS = ("epoch", "head", "covers", "state_bytes", "log_bytes", "changed", "forgotten")
 _ROOM_COLUMNS = ("id", "name", "epoch", "created", "changed", "head", "covers", "state_bytes", "log_bytes")
 _LOG_COLUMNS = ("room_id", "seq", "epoch", "author", "time", "kind", "crc", "update")
 

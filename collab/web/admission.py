@@ -98,6 +98,7 @@ class Admission:
         self.trusted = parse_networks(settings.server.trusted_proxies)
         self.origins = Origins(parse_list(settings.server.allowed_origins), cookies=cookies)
         self.open = Gauge("connections", _connections(limits.connections))
+        metrics.connections_max.set(self.open.limit)
         self.addresses = Shares("connections from one address", limits.connections_per_address)
         self.users = Shares("connections of one user", limits.connections_per_user)
         self.arrivals = Arrivals(limits.new_connections_per_second, limits.new_connections_per_second_per_address)

@@ -19,6 +19,7 @@ from ..auth import Authorize
 from ..auth.modes import Authorizer, authorizer
 from ..errors import Draining
 from ..history.archive import Archive
+from ..history.schedule import Schedule
 from ..hub import Hub
 from ..letters import Letter
 from ..log import get_logger
@@ -90,7 +91,8 @@ class App(anyio.AsyncContextManagerMixin):
         async with self.access or nullcontext(), self.hub:
             self.revoked.open(self.hub.store)
             self.archive.start()
-            self._api.open()
+            Schedule(self.hub, self.archive).start()
+            await self._api.open()
             self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
             await self.sockets.try_out()
             self._running = True

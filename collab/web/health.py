@@ -13,6 +13,7 @@ from starlette.routing import Route
 from .. import __version__
 from ..errors import CollabError
 from ..hub import Hub
+from ..settings.values import read_secret
 from .edge import asked_at, shows_token
 
 CHECK_SECONDS = 1.0
@@ -29,12 +30,9 @@ class Health:
         self._started = time.monotonic()
         self._checked = float("-inf")
         self._store_error: str | None = None
+        server = hub.settings.server
+        self._metrics_token = read_secret(server.metrics_token, server.metrics_token_file)
         hub.metrics.store_up.set_function(lambda: hub.commits.store_up and self._store_error is None)
-
-    @property
-    def _metrics_token(self) -> str | None:
-        token = self._hub.settings.server.metrics_token
-        return None if token is None else token.get_secret_value()
 
     @property
     def routes(self) -> list[Route]:

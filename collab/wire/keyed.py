@@ -73,6 +73,11 @@ class Keyed:
                     return False
         return True
 
+    def touched(self, extent: Extent) -> bool:
+        """Whether an update has values of keys in it, or stands beside one."""
+        rows = self._rows
+        return bool(rows) and (self._concerns(extent) or any(_in(rows, point) for point in extent.before))
+
     def add(self, extent: Extent, clocks: Mapping[int, int]) -> None:
         """Note the values in an update that a document with `clocks` takes in."""
         if self._concerns(extent):

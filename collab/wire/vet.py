@@ -8,7 +8,7 @@ take the update in whole; `split` cuts out the part that it can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 
 from ..errors import BadMessage, BadUpdate
@@ -16,7 +16,8 @@ from . import keystroke
 from .lib0 import expect_end, read_var_uint, var_uint
 from .structs import DELETED, GC, MAX_CLOCK, MAX_DEPTH, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
 
-__all__ = ["EMPTY", "MAX_CLOCK", "MAX_DEPTH", "Extent", "Range", "parse", "parse_state_vector", "split", "state_vector"]
+__all__ = ["EMPTY", "MAX_CLOCK", "MAX_DEPTH", "Extent", "Range", "as_it_is", "measured", "parse", "parse_state_vector"]
+__all__ += ["split", "state_vector"]
 
 EMPTY = b"\x00\x00"
 """The update that says nothing: no structs, no deletions."""
@@ -152,3 +153,18 @@ def _fit(blocks: Blocks, have: dict[int, int], inside: Mapping[int, int] | None 
         while heap and heap[0][0] < known:
             ready.append(heappop(heap)[1])
     return taken
+
+
+def measured(change: Callable[[bytes], bytes], state: bytes) -> tuple[bytes, Extent]:
+    """The update that `change` makes of a document, and what it covers.
+
+    Raises:
+        BadUpdate: It makes none.
+    """
+    update = change(state)
+    return update, parse(update)
+
+
+def as_it_is(update: bytes, state: bytes) -> bytes:
+    """The change of any document by an update that is there already."""
+    return update

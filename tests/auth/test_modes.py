@@ -161,6 +161,22 @@ async def test_webhook(clock):
         assert grant.issued == NOW, "so that a revocation covers the answers that were given before it"
 
 
+async def test_a_webhook_whose_secret_is_in_a_file(clock, tmp_path):
+    async def answer(headers, body):
+        return http(200, {"level": "read", "subject": "ana"})
+
+    file = tmp_path / "secret"
+    file.write_text(SECRET + "\n")
+    async with (
+        served(answer) as endpoint,
+        made(clock=clock, webhook_url=endpoint.url, webhook_secret_file=file) as authorize,
+    ):
+        assert (await decided(authorize(Knock("r", "ana")))).level == Level.READ
+    file.write_text("short")
+    with pytest.raises(SettingsError, match="COLLAB_AUTH__WEBHOOK_SECRET_FILE has 5 bytes"):
+        made(webhook_url=URL, webhook_secret_file=file)
+
+
 async def test_a_webhook_needs_its_client():
     with pytest.raises(RuntimeError, match="async with"):
         await decided(made(webhook_url=URL, webhook_secret=SECRET)(Knock("r")))

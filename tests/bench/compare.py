@@ -15,8 +15,8 @@ from tests.support.server import REPO
 
 from . import machine, report
 from .goals import Results
-from .load import more_files
 from .plan import Figures, Plan
+from .pump import more_files
 from .servers import KINDS, Kind, cores
 from .workloads import crowds, growth, stored, traces, typing
 
@@ -77,6 +77,7 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="W1, W2, W6: this one rate (edits a second), once")
     parser.add_argument("--seconds", type=float, help="how long one rate is measured (2.5)")
     parser.add_argument("--profile", metavar="COMMAND", help="run beside each of our servers; {pid} is filled in")
+    parser.add_argument("--add", action="store_true", help="keep the other workloads that the folder has results of")
     parser.add_argument("--out", type=Path, help="folder for the results (docs/benchmarks, or build/bench for a part)")
     chosen = parser.parse_args(argv)
     for given, known in ((chosen.only, [*WORKLOADS, *GROUPS]), (chosen.peers, KINDS)):
@@ -103,16 +104,18 @@ def main(argv: list[str]) -> Results:
         plan.say(f"the machine is not quiet (load {described['load_before']}): take the figures with care")
     os.sched_setaffinity(0, {cores()[1]})
     failed: list[str] = []
-    results = measure(plan, names, failed)
-    how: dict[str, Any] = {
-        "quick": plan.quick,
-        "rate": plan.rate,
-        "runs": plan.runs,
-        "seconds": plan.seconds,
-        "minutes": round((time.monotonic() - plan.began) / 60, 1),
-    }
-    folder = chosen.out or (SCRATCH if part else RESULTS)
-    report.write(results, described, how, folder)
+    folder = chosen.out or (SCRATCH if part and not chosen.add else RESULTS)
+    results = report.read(folder) if chosen.add else {}
+    for name in names:  # written down after each: who breaks off keeps what there is
+        results |= measure(plan, [name], failed)
+        how: dict[str, Any] = {
+            "quick": plan.quick,
+            "rate": plan.rate,
+            "runs": plan.runs,
+            "seconds": plan.seconds,
+            "minutes": round((time.monotonic() - plan.began) / 60, 1),
+        }
+        report.write({known: results[known] for known in WORKLOADS if known in results}, described, how, folder)
     print(report.page(results, described, how))
     print(f"written to {folder}", file=sys.stderr)
     if failed:

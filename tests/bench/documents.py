@@ -8,7 +8,9 @@ from typing import Any
 
 from pycrdt import Doc
 
-from .wire import MARK, var, var_bytes
+from tests.support.raw import var, var_bytes
+
+from .wire import MARK
 
 AUTHORS = 10
 FIRST_AUTHOR = (1 << 28) + 8_192

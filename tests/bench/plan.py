@@ -9,8 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .load import Broken, Level
+from .client import Broken, ShutOut
+from .load import Level
 from .servers import KINDS, Kind, Running
+
+SHUT_OUT = 2
+"""A server that so often did not even let all clients join is not asked for its limit."""
 
 Figures = dict[str, float]
 """What one server showed in one workload: name of the figure, value. The unit is in the name: ms, s, KB, per_s."""
@@ -28,6 +32,7 @@ class Plan:
         rate: The one rate to try, instead of looking for the limit; for profiling.
         seconds: How long one rate is measured.
         profile: Shell command that is started beside each server of ours, with `{pid}` filled in.
+        shut_out: How often clients could not even join.
     """
 
     quick: bool = False
@@ -38,6 +43,7 @@ class Plan:
     rate: float | None = None
     seconds: float = 2.5
     profile: str | None = None
+    shut_out: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def say(self, line: str) -> None:
@@ -86,7 +92,8 @@ def search(
     best: Level | None = None
     low, high = 0.0, 0.0
     tries = 6 if plan.quick else 12
-    while tries and not (low and high):
+    shut_out = plan.shut_out
+    while tries and not (low and high) and plan.shut_out - shut_out < SHUT_OUT:
         tries -= 1
         found = attempt(plan, workload, kind, level, rate)
         if found is not None and found.passes(limit_ms):
@@ -114,6 +121,7 @@ def attempt(plan: Plan, workload: str, kind: Kind, level: Callable[[float], Leve
     try:
         found = level(rate)
     except (Broken, AssertionError, OSError) as error:
+        plan.shut_out += isinstance(error, ShutOut)
         plan.say(f"  {workload} {kind.name} {rate:,.0f}/s: {type(error).__name__}: {error}"[:200])
         return None
     ack = f", ack p99 {found.ack_p99:.1f} ms" if found.ack_p99 is not None else ""

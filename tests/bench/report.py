@@ -200,6 +200,13 @@ def plots(results: Results, folder: Path) -> list[Path]:
     return written
 
 
+def read(folder: Path) -> Results:
+    """What an earlier run wrote into `folder`, be it nothing."""
+    file = folder / "results.json"
+    found: Results = json.loads(file.read_text("utf-8"))["results"] if file.exists() else {}
+    return found
+
+
 def write(results: Results, machine: dict[str, Any], how: dict[str, Any], folder: Path) -> None:
     """results.json, results.md and the plots."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ import jwt
 
 from tests.support.server import Server
 
-from .load import Client, Pump
+from .client import Client
+from .pump import Pump
 from .wire import HOCUSPOCUS, Author, Dialect, Y
 
 PEERS = Path(__file__).parent / "peers"

@@ -11,8 +11,9 @@ import pytest
 from pycrdt import Doc, Text
 
 from tests.bench import goals, report
+from tests.bench.client import Client
 from tests.bench.documents import patchwork
-from tests.bench.load import Client, percentile
+from tests.bench.load import percentile
 from tests.bench.wire import MARK, Author
 from tests.support.server import REPO
 

@@ -10,38 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.support.raw import var, var_bytes
+
 MARK = b"#!~"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 FIRST_CLIENT_ID = 1 << 28
 """Client ids from here on take five bytes, four of them from 0x80 up."""
 MASK = b"\0\0\0\0"
 """A legal key that leaves the bytes as they are."""
-
-
-def var(number: int) -> bytes:
-    """lib0 varUint."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(0x80 | number & 0x7F)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def read_var(content: bytes | bytearray, at: int) -> tuple[int, int]:
-    """The varUint at `at`, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = content[at]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-        if byte < 0x80:
-            return number, at
-
-
-def var_bytes(content: bytes) -> bytes:
-    return var(len(content)) + content
 
 
 def frame(message: bytes) -> bytes:

@@ -27,6 +27,20 @@ def test_help_names_every_command(collab):
         assert command in result.stdout
 
 
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["token", "--help"], ["snapshot", "--help"]])
+def test_who_only_asks_does_not_wait_for_a_web_server(command):
+    look = (
+        "import sys\n"
+        "from collab.cli import app\n"
+        "try:\n    app(sys.argv[1:])\n"
+        "except SystemExit as done:\n    assert not done.code, done\n"
+        "heavy = {'fastapi', 'hypercorn', 'picows', 'collab.web', 'collab.hub'} & sys.modules.keys()\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", look, *command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_command_is_a_mistake(collab):
     assert collab().exit_code == 2
     assert collab("bake").exit_code == 2

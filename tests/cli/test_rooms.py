@@ -1,16 +1,19 @@
-"""`collab rooms`."""
+"""`collab rooms`: the same list, whether a server has the store or not."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from collab.store import Entry, open_store
+from tests.support.server import Server
 
 URL = "sqlite:///rooms.db"
+TOKEN = "a token that opens the admin interface"
 
 
 async def _fill(entries: Sequence[Entry]) -> None:
@@ -34,13 +37,14 @@ def test_json(collab):
         "name": "b",
         "epoch": 1,
         "seq": 2,
-        "covers": 0,
-        "checkpoint_bytes": 0,
         "log_rows": 2,
-        "log_bytes": 4,
-        "changed": rooms[3]["changed"],
-        "forgotten": 0,
+        "bytes": 4,
+        "changed": "2023-11-14T22:13:20Z",
+        "connections": 0,
     }
+    found = json.loads(collab("rooms", "--search", "a", "--sort", "-bytes", "--store", URL, "--json").stdout)
+    assert [room["name"] for room in found] == ["a", "a/b c"]
+    assert collab("rooms", "--sort", "whim", "--store", URL).exit_code == 1
 
 
 @pytest.mark.usefixtures("_filled")
@@ -53,11 +57,6 @@ def test_table(collab):
     assert "\x1b[2J" not in result.stdout
 
 
-def test_an_empty_store(collab):
-    assert json.loads(collab("rooms", "--store", "memory:", "--json").stdout) == []
-    assert "0 rooms" in collab("rooms", "--store", "memory:").stdout
-
-
 def test_no_store(collab):
     result = collab("rooms", "--store", URL)
     assert result.exit_code == 2
@@ -65,11 +64,19 @@ def test_no_store(collab):
 
 
 @pytest.mark.usefixtures("_filled")
-def test_a_store_in_use(collab):
+def test_through_the_server_that_has_the_store(collab):
+    here = json.loads(collab("rooms", "--store", URL, "--json").stdout)
+    with Server(store=f"sqlite:///{Path('rooms.db').absolute()}", env={"COLLAB_ADMIN__TOKEN": TOKEN}) as server:
+        env = {"COLLAB_ADMIN__TOKEN": TOKEN, "COLLAB_SERVER__PORT": str(server.port)}
+        assert json.loads(collab("rooms", "--store", URL, "--json", **env).stdout) == here
+
+
+@pytest.mark.usefixtures("_filled")
+def test_a_store_in_use_by_nobody_who_answers(collab):
     async def hold() -> int:
         async with open_store(URL):
-            result = await asyncio.to_thread(collab, "rooms", "--store", URL)
-            assert "in use by another process" in result.stderr
+            result = await asyncio.to_thread(collab, "rooms", "--store", URL, COLLAB_SERVER__PORT="1")
+            assert "where the server that has" in result.stderr
             return int(result.exit_code)
 
     assert asyncio.run(hold()) == 3

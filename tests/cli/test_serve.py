@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import collab.cli.serve
-
 
 @pytest.fixture
 def started(monkeypatch):
@@ -16,7 +14,7 @@ def started(monkeypatch):
         seen.append(settings)
         return 0
 
-    monkeypatch.setattr(collab.cli.serve, "run", run)
+    monkeypatch.setattr("collab.web.server.run", run)
     monkeypatch.setattr("collab.log.configure", lambda level, format: None)
     return seen
 

@@ -440,5 +440,5 @@ async def test_tokens_are_never_told(figure, full):
         f"A11: {shown} tokens in 8 places, right, expired, forged and cut: {len(hits)} found in {len(logs):,} bytes of "
         "log and in /metrics"
     )
-    assert hits == [] and len(logs) > 5_000
+    assert hits == [] and len(logs) > 2_000
     assert SECRET not in logs

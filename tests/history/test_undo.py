@@ -86,6 +86,38 @@ def test_it_equals_a_replay_without_that_user(full, figure):
     figure(f"{len(did)} of {len(did)} undone as if that user had not been there: {covered(did)}")
 
 
+def test_a_period_that_ends_in_the_middle_equals_a_replay_without_it(full, figure):
+    """What the user did before and after it stays. Only where it does not build on what is taken back: then a replay
+    without that would not take it in at all."""
+    same = other = 0
+    for seed in range(LONG if full else SHORT):
+        crowd, chance = Neighbours(seed), random.Random(seed)
+        person = PEOPLE[seed % 3]
+        since, until = sorted(chance.randint(0, len(crowd.rows)) for _ in range(2))
+        live = applied([crowd.start.whole, *(row.update for row in crowd.rows)])
+        now = State(live.get_update(), len(crowd.rows))
+        chosen = by(person, since=since, until=until)
+        made = {edit.update for edit in crowd.edits}
+        rest = [row.update for row in crowd.rows if row.update in made and not chosen(row)]
+        live.apply_update(undo(crowd.start, crowd.rows, now, chosen))
+        assert seen(applied([live.get_update()])) == seen(live), seed
+        have = clocks(applied([crowd.start.whole]))
+        complete = True
+        for update in rest:
+            extent = vet.parse(update)
+            if extent.missing(have):
+                complete = False
+                break
+            have = clocks(applied([crowd.start.whole, *rest[: rest.index(update) + 1]]))
+        if complete:
+            assert seen(live) == seen(applied([crowd.start.whole, *rest])), seed
+            same += 1
+        else:
+            other += 1
+    figure(f"{same} periods undone as if they had not been; {other} on which that user built later")
+    assert same
+
+
 def test_all_of_everybody_is_all_there_was():
     for seed in range(SHORT):
         crowd = Crowd(seed)

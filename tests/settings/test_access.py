@@ -52,6 +52,17 @@ def test_one_secret(tmp_path):
         AuthSettings(jwt_secret=SecretStr("x"), jwt_secret_file=file)
 
 
+def test_one_webhook_secret(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(" \n")
+    with pytest.raises(ValidationError, match="this one is empty"):
+        AuthSettings(webhook_secret_file=file)
+    file.write_text("x\n")
+    assert AuthSettings(webhook_secret_file=file).webhook_secret_file == file
+    with pytest.raises(ValidationError, match="leave one out"):
+        AuthSettings(webhook_secret=SecretStr("x"), webhook_secret_file=file)
+
+
 def test_one_admin_token(tmp_path):
     file = tmp_path / "token"
     with pytest.raises(ValidationError, match="this user can read"):

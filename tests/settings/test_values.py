@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from collab.settings.values import mask_url, parse_list, parse_networks, parse_origin, parse_size, show_size
+from collab.settings.values import (
+    check_secret_file,
+    mask_url,
+    parse_list,
+    parse_networks,
+    parse_origin,
+    parse_size,
+    read_secret,
+    show_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +104,23 @@ def test_origins():
     for wrong in ("", "null", "app.example.com", "https://", "https://a/b", "https://a?b", "ws://a", "https://a@b"):
         with pytest.raises(ValueError, match="origins such as"):
             parse_origin(wrong)
+
+
+def test_a_secret_or_its_file(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("  hush\n")
+    assert read_secret(SecretStr(" as it is "), None) == " as it is "
+    assert read_secret(None, file) == "hush"
+    assert read_secret(None, None) is None
+
+
+def test_files_without_a_secret(tmp_path):
+    file = tmp_path / "secret"
+    with pytest.raises(ValueError, match="this user can read"):
+        check_secret_file(file)
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="empty"):
+        check_secret_file(file)
+    file.write_text("hush")
+    assert check_secret_file(file) == file
+    assert check_secret_file(None) is None

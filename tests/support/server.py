@@ -327,10 +327,10 @@ class Server:
     def try_call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of collab in the server's folder, and tell how it ended."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        env["PYTHONPATH"] = self.env.get("PYTHONPATH") or str(REPO)
         return subprocess.run(
-            [self.python, "-m", "collab", *arguments],
-            capture_output=True, text=True, cwd=self.folder, env=env | {"PYTHONPATH": str(REPO)},
-        )  # fmt: skip
+            [self.python, "-m", "collab", *arguments], capture_output=True, text=True, cwd=self.folder, env=env
+        )
 
     # -- what it costs (Linux)
 

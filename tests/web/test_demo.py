@@ -105,7 +105,7 @@ def test_not_in_production(production, status):
 
 
 def test_the_option_of_the_command_line():
-    with Server(args=["--production"], env={"COLLAB_AUTH__MODE": "open"}) as server:
+    with Server(args=["--production"], env={"JWT_SECRET": "0f3a9b7c5d1e8264" * 4}) as server:
         assert server.get("/demo")[0] == 404
     with Server(env={"COLLAB_AUTH__MODE": "open"}) as server:
         assert server.get("/demo")[0] in (200, 503)

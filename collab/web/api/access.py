@@ -30,7 +30,7 @@ from ...names import checked_name
 from ...revoked import Revoked
 from ...settings import Settings
 from ...settings.access import AdminSettings, is_loopback
-from ...settings.values import parse_networks
+from ...settings.values import parse_networks, read_secret
 from ..edge import Origins, asked_at, client_address
 from ..sockets import Sockets
 from . import problems
@@ -43,6 +43,8 @@ CLOSED = (
 )
 NEEDED = "the admin API needs its token: Authorization: Bearer ..."
 ROOMS = ("v1", "rooms")
+STREAMED = ("POST", ["v1", "import"])
+"""What takes a body of any size, piece by piece, and looks at each."""
 UNGUARDED = ("docs", "openapi.json")
 """They tell what this software can do, and nothing about this server."""
 
@@ -85,11 +87,9 @@ def admin_token(settings: AdminSettings) -> str | None:
     Raises:
         SettingsError: It could be found by trying.
     """
-    name, token = "COLLAB_ADMIN__TOKEN", None if settings.token is None else settings.token.get_secret_value()
-    if settings.token_file is not None:
-        name, token = "COLLAB_ADMIN__TOKEN_FILE", settings.token_file.read_bytes().strip().decode("utf-8", "replace")
+    token = read_secret(settings.token, settings.token_file)
     if token is not None:
-        long_enough(name, token)
+        long_enough("COLLAB_ADMIN__TOKEN" + ("_FILE" if settings.token_file else ""), token)
     return token
 
 
@@ -248,7 +248,8 @@ class Gate:
         if patience.cancelled_caught:
             raise TooMany("requests to the admin API", settings.admin.concurrency)
         try:
-            receive = await self._whole(scope, receive)
+            streamed = (scope["method"], segments) == STREAMED
+            receive = self._in_time(receive) if streamed else await self._whole(scope, receive)
             await self._app(scope, receive, send)
         finally:
             self._turns.release()
@@ -265,6 +266,16 @@ class Gate:
             )
             raise
         scope["state"] = {**scope.get("state", {}), "admin": admin}
+
+    def _in_time(self, receive: Receive) -> Receive:
+        """The body, of which each piece has to come in time."""
+
+        async def piece() -> Message:
+            with anyio.move_on_after(self._served.settings.admin.write_seconds):
+                return await receive()
+            raise HTTPException(408, "a part of the body did not come in time")
+
+        return piece
 
     async def _whole(self, scope: Scope, receive: Receive) -> Receive:
         """The body, bounded in size and time, before anybody works on it."""

@@ -13,6 +13,7 @@ from ... import __version__
 from ...auth import Authorize
 from ...desk import Desk
 from ...errors import CollabError
+from ...history.arrivals import Arrivals
 from ...history.returns import Returns
 from ...history.travel import Travel
 from . import problems
@@ -26,6 +27,7 @@ from .page import POLICY, page
 from .rooms import Rooms
 from .server import Server
 from .snapshots import Snapshots
+from .transfer import Transfer
 
 PREFIX = "/api"
 ABOUT = (
@@ -70,6 +72,7 @@ class Api:
         self._desk = Desk(served.hub, served.settings.admin.write_seconds)
         self._audit = Audit(served.hub.store)
         travel = Travel(served.archive, self._desk)
+        self._arrivals = Arrivals(served.hub, served.archive, self._desk)
         returns = Returns(served.hub, served.archive, travel, self._desk)
         app = FastAPI(
             title="collab admin API",
@@ -94,10 +97,11 @@ class Api:
             Rooms(served, self._desk, self._audit),
             Document(self._desk, self._audit),
             Snapshots(served.archive, travel, returns, self._desk, self._audit),
-            History(travel, returns, self._desk, self._audit),
+            History(served.archive, travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
             Server(served, self._audit),
             Backup(served, self._audit),
+            Transfer(served, self._arrivals, self._audit),
             self._audit,
         ):
             app.include_router(part.router, prefix="/v1")
@@ -110,9 +114,10 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send)
 
-    def open(self) -> None:
-        """Read what was kept. The store is open."""
+    async def open(self) -> None:
+        """Read what was kept, and clear away what was left half. The store is open, and nobody is let in yet."""
         self._audit.open()
+        await self._arrivals.open()
 
     def close(self) -> None:
         """Let go of what was opened."""

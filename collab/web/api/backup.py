@@ -75,6 +75,7 @@ class Backup:
         except BaseException:
             stream.close()
             raise
+        self._served.hub.metrics.last_backup.set_to_current_time()
         log.info("backup made", bytes=size)
         name = f"collab-{datetime.now(UTC):%Y%m%d-%H%M%S}.db"
         headers = {

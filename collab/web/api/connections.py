@@ -50,7 +50,7 @@ class Client(BaseModel):
             address=connection.address,
             origin=connection.origin,
             transport=getattr(connection.socket, "name", "unknown"),
-            buffered=connection.buffered,
+            buffered=connection.socket.buffered,
             silent_seconds=round(max(0.0, now - connection.liveness.heard_at), 1),
             places=[
                 Seated(

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from ...content.edits import appending, loaded, replacing
+from ...content.edits import appending, of_state, replacing
 from ...content.formats import Format
-from ...content.formats import written as in_format
 from ...content.patches import Operation, patching
 from ...desk import Change, Desk
 from ...errors import Conflict
 from ...room import RoomCore
+from ...wire import vet
 from .asked import Asks, RoomName
 from .audit import Audit
 from .tags import demand, demand_none, same, tag
@@ -131,7 +131,7 @@ class Document:
         if format is Format.yjs:
             body = state
         else:
-            body = await self._desk.aside(len(state), lambda: in_format(loaded(state), format, field))
+            body = await self._desk.aside(len(state), partial(of_state, state, format, field))
         return Response(body, media_type=TYPES[format], headers=headers)
 
     async def replace(
@@ -150,7 +150,7 @@ class Document:
         The body is ProseMirror JSON, plain text, or a Yjs update whose XML is then written anew.
         """
         body = await request.body()
-        change = partial(_turned, replacing, _sent(request, format), body, field)
+        change = partial(replacing, format=_sent(request, format), body=body, field=field)
         check = _check(if_match, if_none_match)
         return await self._write("document.put", name, admin, response, change, check, len(body))
 
@@ -166,19 +166,16 @@ class Document:
     ) -> Written:
         """Puts the body (as for PUT) behind what stands there. A Yjs update is merged."""
         body, format = await request.body(), _sent(request, format)
-        change: Change = partial(_turned, appending, format, body, field)
+        change: Change = partial(appending, format=format, body=body, field=field)
         if format is Format.yjs:
-            change = partial(_as_it_is, body)
+            change = partial(vet.as_it_is, body)
         return await self._write("document.append", name, admin, response, change, _check(if_match, None), len(body))
 
     async def patch(
         self, name: RoomName, patch: Patch, admin: Asks, response: Response, if_match: IfMatch = None
     ) -> Written:
         """A path begins with a root, and leads by keys and indices to a shared map, array or text."""
-
-        def change(state: bytes) -> bytes:
-            return patching(state, patch.operations)
-
+        change = partial(patching, operations=patch.operations)
         return await self._write("document.patch", name, admin, response, change, _check(if_match, None))
 
     async def update(
@@ -186,7 +183,7 @@ class Document:
     ) -> Written:
         """The body is one Yjs update (v1), looked at as any client's is. All that it builds on has to be there."""
         body = await request.body()
-        change, check = partial(_as_it_is, body), _check(if_match, None)
+        change, check = partial(vet.as_it_is, body), _check(if_match, None)
         return await self._write("document.update", name, admin, response, change, check, len(body))
 
     async def seed(
@@ -202,9 +199,9 @@ class Document:
         However many ask at once, and whoever comes in meanwhile: it is there once.
         """
         body, format = await request.body(), _sent(request, format)
-        change: Change = partial(_turned, replacing, format, body, field)
+        change: Change = partial(replacing, format=format, body=body, field=field)
         if format is Format.yjs:
-            change = partial(_as_it_is, body)
+            change = partial(vet.as_it_is, body)
         seeded = True
         try:
             await self._desk.edit(name, change, author=admin.name, new=True, check=_empty, size=len(body))
@@ -251,14 +248,6 @@ def _check(if_match: str | None, if_none_match: str | None) -> Callable[[RoomCor
         demand_none(if_none_match, core)
 
     return check
-
-
-def _turned(call: Callable[..., bytes], format: Format, body: bytes, field: str | None, state: bytes) -> bytes:
-    return call(state, format, body, field)
-
-
-def _as_it_is(update: bytes, state: bytes) -> bytes:
-    return update
 
 
 def _sent(request: Request, format: Format | None) -> Format:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -13,9 +14,11 @@ from ...content.formats import Format
 from ...desk import Desk
 from ...errors import Conflict
 from ...history.activity import Session
+from ...history.archive import Archive
 from ...history.attribution import Attribution, Run
 from ...history.returns import Returns
 from ...history.travel import Travel
+from .access import Admin
 from .asked import Asks, Cursor, Limit, RoomName, cursor_of, place_of
 from .audit import Audit
 from .document import Field_, Format_
@@ -118,10 +121,24 @@ class Period(BaseModel):
     until: Time | None = None
 
 
+class Author(BaseModel):
+    """Somebody who is to be named no more."""
+
+    author: str = Field(min_length=1, max_length=TEXT_BYTES)
+
+
+class Unsigned(BaseModel):
+    """What does not say any more that he made it."""
+
+    rows: int = Field(description="Edits.")
+    snapshots: int
+
+
 class History:
     """The operations on what rooms were."""
 
-    def __init__(self, travel: Travel, returns: Returns, desk: Desk, audit: Audit) -> None:
+    def __init__(self, archive: Archive, travel: Travel, returns: Returns, desk: Desk, audit: Audit) -> None:
+        self._archive = archive
         self._travel = travel
         self._returns = returns
         self._desk = desk
@@ -132,6 +149,8 @@ class History:
         add("/rooms/{name}/diff", self.diff, methods=["GET"], summary="What differs between two moments")
         add("/rooms/{name}/activity", self.activity, methods=["GET"], summary="Who edited when")
         add("/rooms/{name}/attribution", self.attribution, methods=["GET"], summary="Who wrote and deleted what")
+        add("/rooms/{name}/unsign", self.unsign, methods=["POST"], summary="Forget what one user made in a room")
+        add("/unsign", self.unsign_everywhere, methods=["POST"], summary="Forget what one user made in all rooms")
         add("/rooms/{name}/undo", self.undo, methods=["POST"], summary="Take back what one user did in a period")
 
     async def at(self, name: RoomName, at: At, format: Format_ = Format.json, field: Field_ = None) -> Response:
@@ -177,6 +196,21 @@ class History:
         asked = period.model_dump(exclude_none=True, mode="json")
         await self._audit.note(admin, "room.undo", name, of=asked, before=outcome.before and outcome.before.id)
         return Done.of(name, outcome)
+
+    async def unsign(self, name: RoomName, author: Author, admin: Asks) -> Unsigned:
+        """What he wrote stays. Nothing in the store names him as its author afterwards, nor does this on record."""
+        return await self._unsign(author.author, name, admin)
+
+    async def unsign_everywhere(self, author: Author, admin: Asks) -> Unsigned:
+        """The same in all rooms. It takes as long as it takes to read the whole log; people go on typing, but wait
+        while the file is rewritten at the end. Revoke his access first: what he types now bears his name."""
+        return await self._unsign(author.author, None, admin)
+
+    async def _unsign(self, author: str, room: str | None, admin: Admin) -> Unsigned:
+        done = await self._archive.unsign(author, room)
+        whose = sha256(author.encode(errors="surrogatepass")).hexdigest()
+        await self._audit.note(admin, "history.unsign", room, author_sha256=whose, **done._asdict())
+        return Unsigned(**done._asdict())
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -62,9 +62,10 @@ def answer(
     return Answer(problem.model_dump(exclude_none=True), status, headers)
 
 
-def of(error: CollabError) -> Answer:
-    """What an error of ours is answered with."""
-    return answer(error.http_status, _printable(str(error)), type=f"urn:collab:error:{type(error).__name__}")
+def of(error: CollabError, more: str = "") -> Answer:
+    """What an error of ours is answered with, and what is to be said besides."""
+    detail = _printable(f"{error}; {more}" if more else str(error))
+    return answer(error.http_status, detail, type=f"urn:collab:error:{type(error).__name__}")
 
 
 async def on_error(request: Request, error: Exception) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -14,6 +15,7 @@ from ...errors import Conflict, DamagedRoom, NoSuchRoom
 from ...names import checked_name
 from ...room import RoomCore
 from ...store import RoomInfo
+from ...wire import vet
 from .access import Served
 from .asked import Asks, Cursor, Limit, RoomName, cursor_of, place_of
 from .audit import Audit
@@ -165,10 +167,10 @@ class Rooms:
         return Stats(**listed.model_dump(), live=live)
 
     async def _info(self, name: str) -> RoomInfo:
-        async for info in self._hub.store.rooms():
-            if info.name == name and info.seq:
-                return info
-        raise NoSuchRoom(name)
+        info = await self._hub.store.room(name)
+        if info is None or not info.seq:
+            raise NoSuchRoom(name)
+        return info
 
     async def delete(self, name: RoomName, admin: Asks) -> Gone:
         """All of it, history and snapshots, too. Editors are sent away (4404), and none brings it back, be it one that
@@ -201,7 +203,9 @@ class Rooms:
             if core.clocks:
                 raise Conflict(f"room {to!r} holds something already")
 
-        size = await self._desk.edit(to, lambda _: state, author=admin.name, new=True, check=empty)
+        size = await self._desk.edit(
+            to, partial(vet.as_it_is, state), author=admin.name, new=True, check=empty, size=len(state)
+        )
         await self._audit.note(admin, "room.duplicate", name, to=to)
         return Copied(name=to, bytes=size)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from ...content.edits import loaded
-from ...content.formats import Format, written
+from ...content.edits import of_state
+from ...content.formats import Format
 from ...desk import Desk
 from ...history.archive import Archive
 from ...history.returns import Outcome, Returns
@@ -161,6 +162,6 @@ async def content(desk: Desk, state: State, format: Format | None, field: str | 
     if format is Format.yjs:
         body = whole
     else:
-        body = await desk.aside(len(whole), lambda: written(loaded(whole), format, field))
+        body = await desk.aside(len(whole), partial(of_state, whole, format, field))
     headers = {"content-security-policy": INERT, "cache-control": "no-store"}
     return Response(body, media_type=TYPES[format], headers=headers)

@@ -17,7 +17,8 @@ from collab.seat import Dialect, Seat
 from collab.wire import vet, yjs
 from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.messages import SyncStep1
-from tests.bench.wire import Author, var_bytes
+from tests.bench.wire import Author
+from tests.support.raw import var_bytes
 
 METRICS = Metrics()
 ROUNDS = 7

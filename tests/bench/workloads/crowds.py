@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+from tests.support.raw import var_bytes
+
+from ..client import Broken, Client, now
 from ..documents import patchwork
-from ..load import Broken, Client, Level, Pump, now, run
+from ..load import Level, run
 from ..plan import Figures, Plan, attempt
+from ..pump import Pump
 from ..servers import Kind, Running
-from ..wire import frame, var_bytes
+from ..wire import frame
 
 STORM_SECONDS = 90.0
 IDLE_RECEIVE_BUFFER = 4_096

@@ -10,11 +10,15 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from tests.support.raw import var_bytes
+
+from ..client import Broken, Client, now
 from ..documents import patchwork
-from ..load import Broken, Client, Level, Pump, now, percentile, run
+from ..load import Level, percentile, run
 from ..plan import Figures, Plan, attempt
+from ..pump import Pump
 from ..servers import Kind, Running
-from ..wire import HOCUSPOCUS, frame, var_bytes
+from ..wire import HOCUSPOCUS, frame
 
 NEVER_COMPACT = {"COLLAB_STORE__CHECKPOINT_ROWS": "1000000000", "COLLAB_STORE__CHECKPOINT_BYTES": str(1 << 40)}
 """So that the log really is uncompacted when it is read."""

@@ -10,13 +10,15 @@ import subprocess
 from pathlib import Path
 
 from tests.support.node import INTEROP
+from tests.support.raw import var_bytes
 from tests.support.server import REPO
 
+from ..client import Broken, Client, now
 from ..documents import prose
-from ..load import Broken, Client, Pump, now
 from ..plan import Figures, Plan
+from ..pump import Pump
 from ..servers import Kind, Running, cores, token
-from ..wire import Author, frame, var_bytes
+from ..wire import Author, frame
 
 BROWSERS_OFFER = "permessage-deflate; client_max_window_bits"
 REPLAY_SECONDS = 120

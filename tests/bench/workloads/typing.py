@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..load import Broken, Level, run
+from ..client import Broken
+from ..load import Level, run
 from ..plan import Figures, Plan, attempt, search
 from ..servers import Kind, Running
 from ..wire import HOCUSPOCUS, Dialect

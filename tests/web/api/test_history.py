@@ -133,3 +133,32 @@ def test_bad_undo_changes_nothing(http, room, body, status):
     answer = http.post(rooms(room, "/undo"), content=json.dumps(body), headers={"content-type": "application/json"})
     assert is_problem(answer, status)
     assert http.text(room) == "what was there" and http.get(rooms(room, "/snapshots")).json()["items"] == []
+
+
+@pytest.mark.anyio
+async def test_a_user_is_forgotten(named, room):
+    """What he typed a moment ago is committed first; the record of it does not name him either."""
+    with Client(base_url=f"{named.http_url}/api/v1", headers=BEARER, timeout=30) as http:
+        here = [f"{room} {number} ü" for number in (1, 2)]
+        for name in here:
+            ana, ben = await editor(named, name, "ana"), await editor(named, name, "ben")
+            await ana.write("ana was here. ")
+            await ben.text_is("ana was here. ")
+            await ben.write("ben, too. ")
+            await ana.text_is("ana was here. ben, too. ")
+            await ana.leave()
+            await ben.leave()
+        assert http.post(rooms(here[0], "/unsign"), json={"author": "ana"}).json() == {"rows": 1, "snapshots": 0}
+        assert [writers(http, name) for name in here] == [{None, "ben"}, {"ana", "ben"}]
+        assert http.post("/unsign", json={"author": "ana"}).json()["rows"] >= 1
+        assert [writers(http, name) for name in here] == [{None, "ben"}] * 2
+        assert [http.text(name) for name in here] == ["ana was here. ben, too. "] * 2
+        records = [one for one in http.get("/audit").json()["items"] if one["what"] == "history.unsign"]
+        assert len(records) >= 2 and all(
+            set(one["details"]) == {"author_sha256", "rows", "snapshots"} for one in records
+        )
+        assert is_problem(http.post("/unsign", json={"author": ""}), 422)
+
+
+def writers(http: Client, room: str) -> set[str | None]:
+    return {one["author"] for one in http.get(rooms(room, "/activity")).json()["items"]}
