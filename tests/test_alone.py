@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+import uuid
+from pathlib import Path
 
 import pytest
 
 from tests.support.alone import turn
+
+ROOT = Path(__file__).parents[1]
+IMPORT = "from tests.support.alone import pytest_runtest_protocol"
 
 
 @pytest.fixture
@@ -61,3 +70,20 @@ def test_alone_waits_for_the_others_and_is_overtaken_by_none(world):
     for thread in world.threads:
         thread.join(5)
         assert not thread.is_alive()
+
+
+def test_a_run_that_a_test_started_waits_for_nobody(tmp_path):
+    """The test that started it holds the room; one that wants to be alone holds the gate, and waits for that test."""
+    (tmp_path / "conftest.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{IMPORT}\n")
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    run = uuid.uuid4().hex
+    with turn(Path(tempfile.gettempdir()) / f"collab-tests-{run}", alone=True):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTEST_XDIST_TESTRUNUID": run, "PYTEST_XDIST_WORKER": "gw0"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr

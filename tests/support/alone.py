@@ -8,7 +8,6 @@ pytest_runtest_protocol`.
 from __future__ import annotations
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ import pytest
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """First of all, so that waiting for the others does not count as the test's own time."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:  # also a run that a test of ours started: to wait for those who wait for that test is for ever
         return (yield)
+    run = worker["testrunuid"]
     with turn(Path(tempfile.gettempdir()) / f"collab-tests-{run}", alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
