@@ -15,6 +15,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint as let_others_run
 from pycrdt import Doc
 
+from .draft import LARGE, SLICE, Draft, from_checkpoint
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row, Store, Stored
@@ -24,12 +25,8 @@ from .wire.lib0 import read_var_uint, var_uint
 from .wire.nesting import Nesting
 from .wire.structs import ANY, DELETED, GC, ORIGIN, RIGHT_ORIGIN, SKIP, STRING, Extent, Struct, blocks_of
 
-SLICE = 200
-"""Rows applied between two turns of the event loop: about a millisecond."""
 MANY = 200
 """A room with more rows than this that cannot be read is damaged; it is not searched for more."""
-LARGE = 32 * 1024
-"""Bytes from which on an update is read on another thread."""
 JOINED = (GC, DELETED, STRING, ANY)
 """Kinds of structs of which yrs makes one out of two."""
 
@@ -63,15 +60,25 @@ async def build(room: str, stored: Stored) -> Loaded:
     Raises:
         DamagedRoom: Something does not apply, and something else builds on it; or a row builds on what is not there.
     """
-    draft = await _from_checkpoint(room, stored.checkpoint)
-    good: list[tuple[Row, Extent]] = []
+    draft = await from_checkpoint(room, stored.checkpoint)
     poison: list[int] = []
+    if not await draft.take_plain(stored.checkpoint, stored.rows):
+        draft = await _look_closely(room, stored, poison)
+    log_bytes = sum(len(row.update) for row in stored.rows)
+    size = len(stored.checkpoint or b"") + log_bytes
+    return Loaded(draft.doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting, draft.keyed)
+
+
+async def _look_closely(room: str, stored: Stored, poison: list[int]) -> Draft:
+    """The same for any log; the numbers of rows that are left out join `poison`."""
+    draft = await from_checkpoint(room, stored.checkpoint)
+    good: list[tuple[Row, Extent]] = []
     for start in range(0, len(stored.rows), SLICE):
         good += _vetted(stored.rows[start : start + SLICE], poison)
         await let_others_run()
     checkpoint, *updates = await _whole([stored.checkpoint or vet.EMPTY, *(row.update for row, _ in good)])
     if checkpoint != (stored.checkpoint or vet.EMPTY):
-        draft = await _from_checkpoint(room, checkpoint)
+        draft = await from_checkpoint(room, checkpoint)
     sound = True
     for start in range(0, len(good), SLICE):
         slice_ = [(row.seq, extent) for row, extent in good[start : start + SLICE]]
@@ -84,17 +91,14 @@ async def build(room: str, stored: Stored) -> Loaded:
     if not sound or not draft.can_be_written():
         numbers = [row.seq for row, _ in good]
         draft = await _without_poison(room, checkpoint, list(zip(numbers, updates, strict=True)), poison)
-    doc = draft.doc
-    clocks = vet.parse_state_vector(fenced(doc.get_state))
+    clocks = vet.parse_state_vector(fenced(draft.doc.get_state))
     unread = f" (rows {', '.join(map(str, sorted(poison)))} cannot be read)" if poison else ""
     for row, extent in good:
         if row.seq not in poison and not extent.within(clocks):
             raise DamagedRoom(room, f"row {row.seq} builds on something that is not there{unread}")
     if poison and not clocks:
         raise DamagedRoom(room, f"nothing of it can be read{unread}")
-    log_bytes = sum(len(row.update) for row in stored.rows)
-    size = len(stored.checkpoint or b"") + log_bytes
-    return Loaded(doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting, draft.keyed)
+    return draft
 
 
 async def _whole(updates: list[bytes]) -> list[bytes]:
@@ -102,76 +106,6 @@ async def _whole(updates: list[bytes]) -> list[bytes]:
     if sum(map(len, updates)) < LARGE:
         return halves.whole(updates)
     return await to_thread.run_sync(halves.whole, updates)
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A document on its way, with what it has and how deep it goes."""
-
-    doc: Doc[Any]
-    clocks: dict[int, int]
-    nesting: Nesting
-    keyed: Keyed
-
-    def take(self, update: bytes) -> None:
-        """Apply what fits of `update`, as a room does: yrs can be killed by what it keeps waiting itself.
-
-        Raises:
-            BadUpdate: It nests shared types too deep.
-        """
-        extent = vet.parse(update)
-        if extent.missing(self.clocks):
-            update = vet.split(update, self.clocks)
-            extent = vet.parse(update)
-        if extent.types and not self.nesting.admit(update, self.doc.get_update):
-            raise BadUpdate("it nests shared types too deep")
-        self.doc.apply_update(update)
-        self._advance(extent)
-
-    def _advance(self, extent: Extent) -> None:
-        self.keyed.add(extent, self.clocks)
-        for client, _, end in extent.structs:
-            self.clocks[client] = max(end, self.clocks.get(client, 0))
-
-    def take_all(self, rows: list[tuple[int, Extent]], updates: list[bytes], poison: list[int]) -> None:
-        """Apply `updates`; the number of one that nests shared types too deep joins `poison`."""
-        with self.doc.transaction():
-            for (number, extent), update in zip(rows, updates, strict=True):
-                if extent.types and not self.nesting.admit(update, self.doc.get_update):
-                    poison.append(number)
-                else:
-                    self.doc.apply_update(update)
-                    self._advance(extent)
-
-    def can_be_written(self) -> bool:
-        """Whether yrs can encode what it has taken in: what cannot be told to a client is no document."""
-        try:
-            fenced(self.doc.get_update)
-        except Panic:
-            return False
-        return True
-
-
-async def _from_checkpoint(room: str, checkpoint: bytes | None) -> _Draft:
-    doc: Doc[Any] = Doc()
-    nesting, keyed = Nesting(), Keyed()
-    if checkpoint is None:
-        return _Draft(doc, {}, nesting, keyed)
-    try:
-        if len(checkpoint) < LARGE:
-            extent = vet.parse(checkpoint)
-        else:
-            extent = await to_thread.run_sync(vet.parse, checkpoint)
-        if extent.types and not nesting.admit(checkpoint, lambda: checkpoint):
-            raise BadUpdate("it nests shared types too deep")
-        fenced(doc.apply_update, checkpoint)
-        clocks = vet.parse_state_vector(fenced(doc.get_state))
-    except (BadMessage, Panic) as error:
-        raise DamagedRoom(room, f"its checkpoint cannot be read ({error})") from error
-    if not extent.within(clocks):
-        raise DamagedRoom(room, "its checkpoint builds on something that is not there")
-    keyed.add(extent, {})
-    return _Draft(doc, clocks, nesting, keyed)
 
 
 def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]]:
@@ -197,7 +131,7 @@ async def guilty(room: str, doc: Doc[Any], updates: Sequence[bytes]) -> set[int]
 
 async def _without_poison(
     room: str, checkpoint: bytes | None, updates: list[tuple[int, bytes]], poison: list[int]
-) -> _Draft:
+) -> Draft:
     """A document of all `updates` but those that break it; their numbers join `poison`.
 
     A document in which yrs panicked is not used again. The update at which that shows is not always the one to blame:
@@ -206,7 +140,7 @@ async def _without_poison(
     """
     while len(poison) <= MANY:
         clean = [(number, update) for number, update in updates if number not in poison]
-        draft = await _from_checkpoint(room, checkpoint)
+        draft = await from_checkpoint(room, checkpoint)
         broken = 0
         for place, (number, update) in enumerate(clean, 1):
             try:
@@ -238,7 +172,7 @@ async def _without_poison(
 
 async def _is_sound(room: str, checkpoint: bytes | None, updates: list[bytes]) -> bool:
     await let_others_run()
-    draft = await _from_checkpoint(room, checkpoint)
+    draft = await from_checkpoint(room, checkpoint)
     try:
         for update in updates:
             fenced(draft.take, update)

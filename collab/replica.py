@@ -328,9 +328,11 @@ class Replica:
             return False
         client, start, end = extent.structs[0]
         known = clocks.get(client, 0)
-        if start != known or extent.missing(clocks) or self._pairs.concern(update) or self._keyed.touched(extent):
+        if start != known or extent.missing(clocks) or extent.deletes:
             return False
-        if not self._late.add(update, client, start):
+        if self._pairs.touched(update, extent) or self._keyed.touched(extent):
+            return False
+        if not self._late.add(update, client, start, end):
             return False
         begun.setdefault(client, known)
         clocks[client] = end

@@ -204,5 +204,5 @@ def _joined(items: list[Incoming]) -> bytes:
     """One update that says what these say, which all add letters."""
     typed = Typed()
     for item in items:
-        typed.add(item.update, *item.extent.structs[0][:2])
+        typed.add(item.update, *item.extent.structs[0])
     return typed.joined()

@@ -25,7 +25,7 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         *(
-            ["recovery", "backup", "bundle", "unpacking"],
+            ["draft", "recovery", "backup", "bundle", "unpacking"],
             ["migration"],
             ["notes", "deaths", "quarantine", "revoked", "tombs"],
             ["journal"],

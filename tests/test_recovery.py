@@ -19,10 +19,11 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
-from collab import recovery
+from collab import draft, recovery
 from collab.content.plain import to_json
+from collab.draft import SLICE
 from collab.errors import DamagedRoom
-from collab.recovery import MANY, SLICE, build, compact, guilty, same, verify
+from collab.recovery import MANY, build, compact, guilty, same, verify
 from collab.store import Entry, Kind, Row, Stored
 from collab.store.memory import MemoryStore
 from collab.wire import vet
@@ -306,7 +307,7 @@ class Touchy(Doc[Any]):
 async def test_poison_that_shows_later_is_found_all_the_same(monkeypatch, when, place):
     """The row at which it shows is not the one to blame (traps.md). Those that did nothing wrong stay."""
     monkeypatch.setattr(Touchy, "when", when)
-    monkeypatch.setattr(recovery, "Doc", Touchy)
+    monkeypatch.setattr(draft, "Doc", Touchy)
     updates = typed("x" * 100)
     (poison,) = typed("!", client=666, name="other")
     loaded = await build("room", stored([*updates[:place], poison, *updates[place:], poison]))
@@ -315,7 +316,7 @@ async def test_poison_that_shows_later_is_found_all_the_same(monkeypatch, when, 
 
 
 async def test_a_checkpoint_that_panics_later(monkeypatch):
-    monkeypatch.setattr(recovery, "Doc", Touchy)
+    monkeypatch.setattr(draft, "Doc", Touchy)
     (poison,) = typed("!", client=666)
     with pytest.raises(DamagedRoom):
         await build("room", stored(typed("hello", client=5), poison, covers=1))
@@ -329,7 +330,7 @@ async def test_who_is_to_blame(monkeypatch):
     assert await guilty("room", doc, innocent) == set()
     assert await guilty("room", doc, [innocent[0], orphan(9, 1), *innocent[1:], GARBAGE]) == {1, 4}
     assert text_of(doc) == "hello" and text_of(doc, "other") == "", "it was tried on documents of its own"
-    monkeypatch.setattr(recovery, "Doc", Touchy)
+    monkeypatch.setattr(draft, "Doc", Touchy)
     assert await guilty("room", doc, [*innocent, *typed("!", client=666, name="third"), innocent[2]]) == {3}
     assert await guilty("room", doc, []) == set()
 
@@ -497,7 +498,7 @@ def test_who_is_guilty_is_found_without_trying_what_kills_yrs():
     script = """
 import anyio
 from pycrdt import Doc
-from collab import recovery
+from collab import draft, recovery
 updates = ["0101010d000100", "0201000000030401030003000300038101030300", "0102070004010174016104000700016200"]
 print(len(anyio.run(recovery.guilty, "room", Doc(), [bytes.fromhex(update) for update in updates])))
 """

@@ -44,6 +44,16 @@ class Pairs:
         """Whether an update has, or could cut, such a character. Most have none, in documents that have none."""
         return bool(self._seconds) or _ASTRAL.search(update) is not None
 
+    def touched(self, update: bytes, extent: Extent) -> bool:
+        """The same for an update that deletes nothing and repeats nothing, asked closely: what does it stand beside?"""
+        if _ASTRAL.search(update) is not None:
+            return True
+        if not self._seconds:
+            return False
+        return any((client, clock + 1) in self for _, (client, clock) in extent.after) or any(
+            (client, clock) in self or (client, clock + 1) in self for client, clock in extent.before
+        )
+
     def add(self, update: bytes, clocks: Mapping[int, int]) -> None:
         """Note the characters of an update that fits a document with `clocks`, which is about to take it in."""
         if _ASTRAL.search(update) is None:

@@ -153,11 +153,12 @@ def _deletion(deletes: bytes) -> tuple[int, int, int] | None:
 class _Run:
     """Letters of one client, one after the other, and what they stand between."""
 
-    __slots__ = ("client", "left", "right", "start", "text")
+    __slots__ = ("client", "end", "left", "right", "start", "text")
 
-    def __init__(self, client: bytes, start: int, left: bytes, right: bytes, text: bytes) -> None:
+    def __init__(self, client: bytes, start: int, end: int, left: bytes, right: bytes, text: bytes) -> None:
         self.client = client
         self.start = start
+        self.end = end
         self.left = left
         self.right = right
         self.text = [text]
@@ -189,9 +190,9 @@ class Typed:
     def __bool__(self) -> bool:
         return self.updates > 0
 
-    def add(self, update: bytes, client: int, start: int) -> bool:
-        """Add a well-formed update, whose one struct is of that client and begins at that clock, if it adds letters
-        beside something and does nothing else.
+    def add(self, update: bytes, client: int, start: int, end: int) -> bool:
+        """Add a well-formed update, whose one struct is of that client and has these clocks, if it adds letters beside
+        something and does nothing else.
 
         Returns whether it is such an update. Of each client all that is added has to follow on what was added before.
         """
@@ -202,10 +203,35 @@ class Typed:
         runs = self._runs.setdefault(client, [])
         if runs and (last := runs[-1]).right == right and left == last.client + var_uint(start - 1):
             last.text.append(found[6])
+            last.end = end
         else:
-            runs.append(_Run(var_uint(client), start, left, right, found[6]))
+            runs.append(_Run(var_uint(client), start, end, left, right, found[6]))
         self.updates += 1
         return True
+
+    def follow(self, update: bytes) -> tuple[int, int] | None:
+        """Add an update that does nothing but continue what its client typed just before, with letters of ASCII.
+
+        It needs no other look: it is well-formed, and fits and harms as little as what it continues.
+
+        Returns its client and the clock after it; None, when it is not one of those, and nothing was done.
+        """
+        found = _LETTERS(update)
+        if found is None:
+            return None
+        client_id, first, beside, beside_at, size, text = found.groups()
+        client = _number(client_id)
+        runs = self._runs.get(client)
+        if not runs or beside != client_id or size[0] != len(text):
+            return None
+        last = runs[-1]
+        end = last.end + len(text)
+        if last.right or first != var_uint(last.end) or beside_at != var_uint(last.end - 1) or end > MAX_CLOCK:
+            return None
+        last.text.append(text)
+        last.end = end
+        self.updates += 1
+        return client, end
 
     def joined(self) -> bytes:
         """One update that says what all of them say. Larger client ids come first, as Yjs writes them."""

@@ -15,7 +15,9 @@ from pycrdt import Text
 from collab.wire import halves, vet
 from collab.wire.halves import Pairs, cuts, mended, pairs, whole
 from collab.wire.lib0 import var_string, var_uint
+from collab.wire.structs import walk
 from tests.support.histories import Editors, applied, clocks
+from tests.wire.test_keyed import between
 from tests.wire.test_vet import Server, after, by_name, run, text, update
 
 CASES = json.loads(Path(__file__).with_name("yjs_halves.json").read_text())
@@ -70,6 +72,25 @@ def test_pairs_of_a_document():
     assert (7, 2) not in known
     known.forget({(7, 4)})
     assert len(known) == 0
+
+
+@pytest.mark.parametrize(
+    ("item", "touched", "cut"),
+    [
+        (after(7, 0), False, False),
+        (after(7, 1), True, True),
+        (after(7, 2), False, False),
+        (between((7, 0), (7, 3)), False, False),
+        (between((7, 1), (7, 2)), True, True),
+        (between((7, 0), (7, 1)), True, False),  # a closer look tells
+        (after(7, 0, "😀"), True, False),
+    ],
+)
+def test_what_stands_beside_one(item, touched, cut):
+    known = Pairs()
+    known.add(update(run(text("a😀b"))), {})  # a is 0, the emoji 1 and 2, b 3
+    made = update(run(item, client=8))
+    assert known.touched(made, walk(made)) is touched and bool(known.cut(made, {7: 4})) is cut
 
 
 def test_an_update_may_cut_its_own():
