@@ -46,8 +46,7 @@ class Entry(NamedTuple):
     kind: Kind = Kind.RAW
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of the log, as it was read back. `seq` is its place in its room: 1, 2, 3, ... without a hole."""
 
     seq: int

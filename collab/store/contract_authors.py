@@ -59,7 +59,7 @@ class AuthorsContract:
             assert await signed(store, "one") == [None, "ben", None, None, "Ana", None, None, "ben"]
             assert (await signed(store, "two")).count("ana") == 4
             for row, old in zip(await store.history("one"), before[1], strict=True):
-                assert replace(row, author=old.author) == old
+                assert row._replace(author=old.author) == old
             for info, was in zip(await store.snapshots("one"), before[2], strict=True):
                 assert replace(info, author=was.author) == was, "what people wrote on it is not who made it"
                 assert (await store.snapshot("one", info.id))[1] == b"state 2"

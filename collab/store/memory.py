@@ -50,7 +50,7 @@ class _Room:
     def unsign(self, author: str) -> Unsigned:
         rows = [place for place, row in enumerate(self.rows) if row.author == author]
         for place in rows:
-            self.rows[place] = replace(self.rows[place], author=None)
+            self.rows[place] = self.rows[place]._replace(author=None)
         ids = [id for id, (info, _) in self.snapshots.items() if info.author == author]
         for id in ids:
             info, state = self.snapshots[id]

@@ -15,7 +15,7 @@ _ROW = struct.Struct(">4sqqqBqI")
 _CHECKPOINT = struct.Struct(">4sqqqI")
 _SNAPSHOT = struct.Struct(">4sqqqqBqqIIIII")
 
-NONSENSE = (struct.error, TypeError, ValueError)
+NONSENSE = (struct.error, TypeError, ValueError, IndexError)
 """What checking a seal may raise when what it is about holds something else than what was written."""
 
 

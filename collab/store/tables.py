@@ -33,6 +33,8 @@ PAGE_BYTES = 8 << 20
 INLINE_BYTES = 1024
 """Updates up to this size are read in bulk, as hex inside the JSON; larger ones by themselves."""
 
+KINDS = tuple(Kind)
+
 KNOWN_ROOMS = 50_000
 """Rooms whose place in the log is remembered between commits; past it the memory is emptied and fills again."""
 
@@ -287,17 +289,19 @@ class Tables:
         if forgotten is None or forgotten > after:
             return None
         name, rows, size = room.name.encode(), list[Row](), 0
+        people: dict[str | None, tuple[bytes | None, str | None]] = {None: (None, None)}
         for place, (seq, epoch, author, moment, kind, seal, update) in enumerate(json.loads(answer), after + 1):
             if seq != place:
                 break
             try:
                 content = bytes.fromhex(update) if update is not None else self._read_update(room.id, seq)
-                writer = None if author is None else bytes.fromhex(author)
+                if author not in people:
+                    signed = bytes.fromhex(author)
+                    people[author] = signed, signed.decode()
+                writer, person = people[author]
                 if epoch != room.epoch or row_seal(name, seq, epoch, writer, moment, kind, content) != seal:
                     raise ValueError
-                rows.append(
-                    Row(seq, content, to_seconds(moment), None if writer is None else writer.decode(), Kind(kind))
-                )
+                rows.append(Row(seq, content, to_seconds(moment), person, KINDS[kind]))
             except NONSENSE as error:
                 raise DamagedRoom(room.name, f"row {seq} fails its checksum") from error
             size += len(content)
