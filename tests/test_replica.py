@@ -259,6 +259,15 @@ def test_what_is_on_its_way_is_mended_with_it():
     assert text_of(replica.doc) == "\ufffd\ufffd" and replica.clocks == clocks(replica.doc)
 
 
+def test_an_emoji_somewhere_keeps_no_letter_from_being_late():
+    """Only one in its middle: the letter cuts it."""
+    replica = replica_of(typed("a😀b"))  # a is 0, the emoji 1 and 2, b 3
+    beside, inside = (b"\x01\x01\x08\x00\x84\x07" + var_uint(clock) + b"\x01!\x00" for clock in (2, 1))
+    assert not replica.take_late(inside, vet.parse(inside), {}) and replica.clocks == {7: 4}
+    assert replica.take_late(beside, vet.parse(beside), {}) and replica.clocks == {7: 4, 8: 1}
+    assert text_of(replica.doc) == "a😀b!", "of two behind the emoji, the one of the smaller client comes first"
+
+
 @pytest.mark.parametrize("seed", range(41))
 @pytest.mark.parametrize("case", HALVES, ids=lambda case: case["name"])
 def test_a_room_has_what_yjs_has(case, seed):
