@@ -62,6 +62,13 @@ def test_json(lines):
     assert abs(datetime.fromisoformat(line["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_no_field_takes_the_place_of_what_a_line_begins_with(lines):
+    log.info("changed", level="error", time="never", logger="mine", room="a")
+    (line,) = lines()
+    assert (line["level"], line["logger"], line["event"], line["room"]) == ("info", "collab.test", "changed", "a")
+    assert line["time"] != "never"
+
+
 def test_levels(lines):
     for level in ("debug", "info", "warning", "error"):
         getattr(log, level)(level)
