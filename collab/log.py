@@ -194,5 +194,7 @@ class Throttle:
                 self._report(flood)
 
     def _report(self, flood: _Flood) -> None:
+        """Write the last of those that were counted, with the number of the others: lines and counts are the sum."""
         if flood.suppressed:
-            self._logger.log(flood.level, flood.event, **flood.fields, suppressed=flood.suppressed)
+            others = {"suppressed": flood.suppressed - 1} if flood.suppressed > 1 else {}
+            self._logger.log(flood.level, flood.event, **flood.fields, **others)

@@ -184,7 +184,7 @@ def logs() -> str:
         "`asyncio`, `py.warnings` and other libraries are written from level `warning` on. Their `event` is whatever "
         "they say. Errors of commands are sentences on standard error, and no lines of the log.",
         "No line holds a token, a cookie, a secret, a query string, a piece of a document, presence, or the label of a "
-        "snapshot. Names of rooms and of users, addresses and paths do "
+        "snapshot: `tests/faults/test_secrets.py` looks for them. Names of rooms and of users, addresses and paths do "
         "appear, where the tables say so.",
         "## Events",
         table(["event", "level", "logger", "fields", "what it means"], found["events"]),

@@ -168,7 +168,7 @@ FIELDS = {
     "step": (
         "What was being done: `tick` (updates were applied), `load`, `reload`, `compaction` or `reading` (an export)."
     ),
-    "suppressed": "How many lines like this one were left out before it. Missing when there were none.",
+    "suppressed": "How many of the same came before it and have no line. Missing when there were none.",
     "suspects": "Updates that were being applied when the document failed.",
     "updates": "Digests (BLAKE2b) of the updates in hand, never their content.",
     "what": "What was done, such as `document.put`.",
