@@ -332,9 +332,12 @@ class GroupCommit:
         self._failures += 1
         self.metrics.store_failures.inc()
         self.metrics.count_error(error)
-        level = log.warning if isinstance(error, CollabError) else log.exception
-        if self._failures == 1 or not isinstance(error, CollabError):
-            level("store failed", error=str(error), lag=sum(journal.lag for journal in self.lagging))
+        foreseen = isinstance(error, CollabError)
+        if self._failures == 1 or not foreseen:
+            lag = sum(journal.lag for journal in self.lagging)
+            log.log(
+                "warning" if foreseen else "error", "store failed", error=str(error), lag=lag, exc_info=not foreseen
+            )
 
     async def _pause(self) -> None:
         settings = self.settings

@@ -109,13 +109,13 @@ def _head(logger: object, method: str, fields: EventDict) -> EventDict:
     """What every line begins with, in this order."""
     record: logging.LogRecord = fields.pop("_record")
     del fields["_from_structlog"]
-    return {
+    head: EventDict = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "level": record.levelname.lower(),
         "event": fields.pop("event"),
         "logger": record.name,
-        **fields,
     }
+    return {**head, **fields, **head}  # no field takes the place of one of these
 
 
 def _redact(logger: object, method: str, fields: EventDict) -> EventDict:
@@ -194,5 +194,7 @@ class Throttle:
                 self._report(flood)
 
     def _report(self, flood: _Flood) -> None:
+        """Write the last of those that were counted, with the number of the others: lines and counts are the sum."""
         if flood.suppressed:
-            self._logger.log(flood.level, flood.event, **flood.fields, suppressed=flood.suppressed)
+            others = {"suppressed": flood.suppressed - 1} if flood.suppressed > 1 else {}
+            self._logger.log(flood.level, flood.event, **flood.fields, **others)

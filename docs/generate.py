@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code: settings, commands, metrics, errors.
+"""Writes the reference pages that are made from the code: settings, commands, metrics, errors, log events.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    exits with 1 when one is not what the code says
@@ -21,6 +21,8 @@ from collab.cli.app import everything
 from collab.errors import CollabError
 from collab.metrics import Metrics
 from collab.settings import OLDER_NAMES, Settings, every_setting
+from collab.web.api.audit import KEPT, Record
+from docs.logs import tables
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py from the code; `make docs` writes it anew. -->"
@@ -168,6 +170,43 @@ def errors() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def logs() -> str:
+    found = tables()
+    record = [[code(name), field.description or ""] for name, field in Record.model_fields.items()]
+    parts = [
+        NOTE,
+        "# Log events",
+        "One line, one event. Every line begins with `time` (UTC, ISO 8601), `level` (`debug`, `info`, `warning`, "
+        "`error`), `event` and `logger`; the rest are fields of the event. As JSON these are members of one object. "
+        "`event` is a fixed text: search for it, count it, alert on it. A new version may add events and fields; what "
+        "goes, or gets another name, stands in the changelog. How to read and ship them: [Logs](../howto/logs.md).",
+        "Other loggers write to the same place: `hypercorn.error` says at level `info` where the server listens; "
+        "`asyncio`, `py.warnings` and other libraries are written from level `warning` on. Their `event` is whatever "
+        "they say. Errors of commands are sentences on standard error, and no lines of the log.",
+        "No line holds a token, a cookie, a secret, a query string, a piece of a document, presence, or the label of a "
+        "snapshot: `tests/faults/test_secrets.py` looks for them. Names of rooms and of users, addresses and paths do "
+        "appear, where the tables say so.",
+        "## Events",
+        table(["event", "level", "logger", "fields", "what it means"], found["events"]),
+        "## Fields",
+        table(["field", "what stands in it"], found["fields"]),
+        "## Access log",
+        "HTTP requests have none: the proxy in front has one, and `/health` and `/metrics` would fill it. These events "
+        "say who came, who went, and who was turned away. One that has the field `suppressed` is written once in ten "
+        "seconds for what its text says; the next line has the number of those that were left out.",
+        table(["event", "fields", "what it means"], found["access"]),
+        "## Audit log",
+        "What admins changed over the admin API: in the log as the event `audit`, with the details beside the fields, "
+        "and as one JSON object a line in `STORE.audit/audit.jsonl`, where at least the newest "
+        f"{KEPT:,} stay. A record:",
+        table(["member", "what stands in it"], record),
+        "In the log the address is called `client`, as on other lines.",
+        table(["`what`", "what was done", "details"], found["changes"]),
+        table(["detail", "what stands in it"], found["details"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def tree(error: type[CollabError], depth: int = 0) -> Iterable[tuple[int, type[CollabError]]]:
     """The errors of `collab.errors` below `error`, in the order they are written in."""
     yield depth, error
@@ -178,7 +217,7 @@ def tree(error: type[CollabError], depth: int = 0) -> Iterable[tuple[int, type[C
 
 def pages() -> dict[Path, str]:
     """Every generated page: where it is, and what should stand there."""
-    made = {"settings": settings(), "cli": commands(), "metrics": metrics(), "errors": errors()}
+    made = {"settings": settings(), "cli": commands(), "metrics": metrics(), "errors": errors(), "logs": logs()}
     return {FOLDER / f"{name}.md": text for name, text in made.items()}
 
 

@@ -62,6 +62,13 @@ def test_json(lines):
     assert abs(datetime.fromisoformat(line["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_no_field_takes_the_place_of_what_a_line_begins_with(lines):
+    log.info("changed", level="error", time="never", logger="mine", room="a")
+    (line,) = lines()
+    assert (line["level"], line["logger"], line["event"], line["room"]) == ("info", "collab.test", "changed", "a")
+    assert line["time"] != "never"
+
+
 def test_levels(lines):
     for level in ("debug", "info", "warning", "error"):
         getattr(log, level)(level)
@@ -248,18 +255,23 @@ def test_flush(lines, clock):
     clock.now = 10
     throttle.flush()
     throttle.flush()
-    assert [(line["number"], line.get("suppressed")) for line in lines()] == [(0, None), (2, 2)]
+    assert [(line["number"], line.get("suppressed")) for line in lines()] == [(0, None), (2, 1)]
     throttle.log("info", "x", number=3)
     throttle.log("info", "x", number=4)
     throttle.flush(everything=True)
-    assert [(line["number"], line.get("suppressed")) for line in lines()[2:]] == [(3, None), (4, 1)]
+    assert [(line["number"], line.get("suppressed")) for line in lines()[2:]] == [(3, None), (4, None)]
 
 
 def test_nothing_is_lost_when_there_are_too_many_kinds(lines, clock):
     throttle = Throttle(log, size=2, clock=clock)
     for key in (1, 1, 2, 3):
         throttle.log("info", "x", key=key, number=key)
-    assert [(line["number"], line.get("suppressed")) for line in lines()] == [(1, None), (2, None), (3, None), (1, 1)]
+    assert [(line["number"], line.get("suppressed")) for line in lines()] == [
+        (1, None),
+        (2, None),
+        (3, None),
+        (1, None),
+    ]
 
 
 def test_the_loop_is_not_needed(lines):

@@ -17,6 +17,7 @@ from .. import errors
 from ..errors import CollabError, Forbidden, Refused, SettingsError, StoreLocked, Unavailable
 from ..settings import Settings, load_settings
 from ..settings.access import is_loopback
+from ..settings.values import mask_url
 from .app import existing_store, store_file
 from .live import minted, own_certificate, own_url
 
@@ -49,7 +50,7 @@ class Admin:
 
     def __init__(self, http: httpx.Client, url: str, locked: StoreLocked | None) -> None:
         self._http = http
-        self._url = url
+        self._url = mask_url(url)  # for sentences alone
         self._locked = locked
 
     def ask(self, method: str, path: str, *, body: Any = None, **query: str | int | None) -> Any:
@@ -167,7 +168,7 @@ def admin_of(
     found = load_settings() if settings is None else settings
     url = server or _own(found)
     if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"--server is {url!r}: it should begin with http:// or https://")
+        raise SettingsError(f"--server is {mask_url(url)!r}: it should begin with http:// or https://")
     shown = token or admin_token(found.admin) or minted(found, {"**": "admin"})
     own = server is None and url.startswith("https")
     try:
@@ -180,7 +181,7 @@ def admin_of(
         ) as http:
             yield Admin(http, url, locked)
     except httpx.InvalidURL as error:
-        raise SettingsError(f"--server is {url!r}: {error}") from None
+        raise SettingsError(f"--server is {mask_url(url)!r}: {error}") from None
 
 
 @contextmanager

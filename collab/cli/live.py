@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 from pycrdt import Doc
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from ..auth.keys import HMAC
@@ -26,7 +26,7 @@ from ..fence import fenced
 from ..names import checked_name
 from ..settings import Settings
 from ..settings.access import is_loopback
-from ..settings.values import parse_list
+from ..settings.values import mask_url, parse_list
 from ..wire import vet, yjs
 from ..wire.hocuspocus import PING
 from ..wire.lib0 import read_var_bytes, read_var_string, read_var_uint, var_string
@@ -202,7 +202,7 @@ def live_room(
     checked_name(room.encode(errors="surrogateescape"), max_bytes=settings.rooms.name_bytes)
     url = server or own_url(settings)
     if not url.startswith(("ws://", "wss://")):
-        raise SettingsError(f"--server is {url!r}: it should begin with ws:// or wss://")
+        raise SettingsError(f"--server is {mask_url(url)!r}: it should begin with ws:// or wss://")
     trust = None if server or settings.server.certfile is None else own_certificate(settings)
     shown = token or own_token(settings, room) or ""
     try:
@@ -215,9 +215,9 @@ def live_room(
             proxy=True if server and not is_loopback(urlsplit(url).hostname) else None,
         )
     except (OSError, ValueError, WebSocketException) as error:
-        raise _unreachable(url, error, locked) from None
+        raise _unreachable(mask_url(url), error, locked) from None
     with socket:
-        yield LiveRoom(socket, url, room, shown)
+        yield LiveRoom(socket, mask_url(url), room, shown)
 
 
 def own_url(settings: Settings) -> str:
@@ -269,6 +269,8 @@ def _unreachable(url: str, error: Exception, locked: StoreLocked | None) -> Unav
             return Forbidden(f"{url} does not let us in: {said or status}")
         return Unavailable(f"{url} (HTTP {status} {said}".rstrip() + ")")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, InvalidURI):  # it quotes what it was given
+        reason = f"it is no URI: {error.msg}"
     where = f"{url} ({reason})"
     if locked is None:
         return Unavailable(where)

@@ -23,6 +23,7 @@ from ..errors import BadMessage, CollabError, Forbidden, SettingsError, Unavaila
 from ..fence import fenced
 from ..settings import Settings, load_settings
 from ..settings.access import is_loopback
+from ..settings.values import mask_url
 from ..wire import vet, yjs
 from ..wire.messages import Denied, Echo, SyncStep1, SyncStep2, Update
 from .app import AsJson, app, console, print_json
@@ -58,13 +59,13 @@ def smoke(
     Ends with 1 when something does not work. Nothing is left in the room but its history.
     """
     if not url.startswith(("ws://", "wss://")):
-        raise SettingsError(f"{url!r} should begin with wss:// (or ws://)")
+        raise SettingsError(f"{mask_url(url)!r} should begin with wss:// (or ws://)")
     trial = _Trial(load_settings(), url.rstrip("/"), token, room)
     if as_json:
-        print_json({"url": url, "passed": trial.run(), "steps": [asdict(step) for step in trial.steps]})
+        print_json({"url": mask_url(url), "passed": trial.run(), "steps": [asdict(step) for step in trial.steps]})
     else:
         trial.run()
-        table = Table("", "step", "seconds", "what was found", title=url)
+        table = Table("", "step", "seconds", "what was found", title=mask_url(url))
         for step in trial.steps:
             table.add_row("ok" if step.passed else "FAILED", step.name, f"{step.seconds:.2f}", Text(step.said))
         console().print(table)

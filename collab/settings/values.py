@@ -36,13 +36,15 @@ def show_size(size: int) -> str:
 
 
 def mask_url(url: str) -> str:
-    """The URL with its password, and what looks like one in its query, replaced."""
+    """The URL with its password, and what looks like one in its query, replaced; rather too much of it than too little.
+
+    A password may hold what ends a host's name, a "/" for one, if whoever wrote it forgot to encode that.
+    """
     try:
-        password = urlsplit(url).password
+        urlsplit(url)
     except ValueError:
         return MASK
-    if password:
-        url = re.sub(r"(//[^/?#]*?:)[^/?#]*(?=@)", rf"\1{MASK}", url, count=1)
+    url = re.sub(r"(//[^/?#@:]*:).*(?=@)", rf"\1{MASK}", url, count=1, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#]*", rf"\1{MASK}", url)
 
 

@@ -64,10 +64,12 @@ async def trouble(carriers: Carriers) -> str | None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wrapped = ASGIWrapper(app)
-        await TCPServer(wrapped, loop, Config(), WorkerContext(None), ConnectionState({}), reader, writer)
+        await TCPServer(wrapped, loop, config, WorkerContext(None), ConnectionState({}), reader, writer)
         served.set()
 
     loop = asyncio.get_running_loop()
+    config = Config()
+    config.errorlog = None  # its own would have a handler and a level from then on, for all who log there
     served = asyncio.Event()
     step = "there is no loopback network"
     try:

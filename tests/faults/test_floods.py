@@ -255,6 +255,47 @@ async def test_bad_input_does_not_flood_the_log(figure, full):
     assert lines["connection refused"] < sent / 4 and bystander.errors == 0
 
 
+@pytest.mark.case("R10")
+async def test_who_comes_and_goes_does_not_flood_the_log(figure, full):
+    """One line for each address and room in ten seconds, and a count; nobody else's line is left out."""
+    env = {"COLLAB_LOG__FORMAT": "json", "COLLAB_SERVER__TRUSTED_PROXIES": "127.0.0.1"}
+    times = 500 if full else 60
+    with Server(env=env) as server:
+
+        async def visit(address: str, room: str) -> None:
+            outcome = await enter(server, f"/{room}", [("X-Forwarded-For", address)])
+            assert outcome.inside, outcome
+
+        began = time.monotonic()
+        for start in range(0, times, 5):
+            await asyncio.gather(*(visit("203.0.113.7", "busy") for _ in range(min(5, times - start))))
+        await visit("203.0.113.7", "quiet")
+        await visit("198.51.100.9", "busy")
+        took = time.monotonic() - began
+        at_once = list(server.json_logs())
+        server.terminate()
+        await server.exited()
+        lines = list(server.json_logs())
+    joined = [line for line in at_once if line["event"] == "client joined"]
+    counts = Counter((line["client"], line["room"]) for line in joined)
+    whole: Counter[tuple[str, str]] = Counter()
+    left = 0
+    for line in lines:
+        if line["event"] == "client joined":
+            whole[line["client"], line["room"]] += 1 + line.get("suppressed", 0)
+        elif line["event"] == "client left":
+            left += 1 + line.get("suppressed", 0)
+    first = counts["203.0.113.7", "busy"]
+    figure(
+        f"R10: {times} joined and left one room from one address in {took:.1f} s: {first} line and a count of "
+        f"{whole['203.0.113.7', 'busy'] - first}; each of 2 others has its own line; {len(lines)} lines in all"
+    )
+    assert first <= 1 + took // 10, "one in ten seconds"
+    assert counts["203.0.113.7", "quiet"] == counts["198.51.100.9", "busy"] == 1
+    assert whole == {("203.0.113.7", "busy"): times, ("203.0.113.7", "quiet"): 1, ("198.51.100.9", "busy"): 1}
+    assert left == times + 2 and len(lines) < 30
+
+
 @pytest.mark.case("R11")
 async def test_names_do_not_become_series(figure, full):
     """Many rooms, users with hostile names: /metrics has as many series as before, and answers at once."""

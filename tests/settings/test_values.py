@@ -75,6 +75,9 @@ def test_show_size():
         ("s3://b?region=x&secret_key=hush&y=1", "s3://b?region=x&secret_key=********&y=1"),
         ("x://h?access_token=hush#frag", "x://h?access_token=********#frag"),
         ("x://ann:hush@[broken", "********"),
+        ("https://ann:hu/sh?hu#sh@db/x", "https://ann:********@db/x"),
+        ("https://ann:hu@sh@db/x", "https://ann:********@db/x"),
+        ("sqlite:///data/a:b@c.db", "sqlite:///data/a:b@c.db"),
     ],
 )
 def test_mask_url(url, masked):

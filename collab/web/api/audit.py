@@ -35,12 +35,12 @@ class Record(BaseModel):
     """One change."""
 
     id: int = Field(description="Grows with each record.")
-    time: datetime
+    time: datetime = Field(description="When it was done (UTC).")
     who: str = Field(description="Subject of the token; `admin` for the server's own token, `local` without any.")
     what: str = Field(description="What was done, such as `document.put`.")
-    room: str | None = None
+    room: str | None = Field(None, description="Which room; null when it was about none, or about several.")
     address: str = Field(description="Where it came from.")
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field({}, description="More about this kind of change.")
 
 
 class Records(BaseModel):

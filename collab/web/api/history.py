@@ -209,7 +209,9 @@ class History:
     async def _unsign(self, author: str, room: str | None, admin: Admin) -> Unsigned:
         done = await self._archive.unsign(author, room)
         whose = sha256(author.encode(errors="surrogatepass")).hexdigest()
-        await self._audit.note(admin, "history.unsign", room, author_sha256=whose, **done._asdict())
+        await self._audit.note(
+            admin, "history.unsign", room, author_sha256=whose, rows=done.rows, snapshots=done.snapshots
+        )
         return Unsigned(**done._asdict())
 
 

@@ -94,7 +94,7 @@ class Server:
         """`debug` tells a lot: set it back."""
         before = _level()
         set_level(wanted.level)
-        await self._audit.note(admin, "server.log_level", level=wanted.level, before=before)
+        await self._audit.note(admin, "server.log_level", to=wanted.level, before=before)
         return wanted
 
     async def drain(self, admin: Asks) -> Response:

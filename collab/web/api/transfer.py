@@ -102,7 +102,10 @@ class Transfer:
         async with aclosing(bundle.export(store, folder, told, self._calm)) as pieces:
             async for piece in pieces:
                 yield piece
-        log.info("rooms exported", **asdict(told))
+        log.info(
+            "rooms exported", of=told.of, rooms=told.rooms, damaged=told.damaged,
+            damaged_snapshots=told.damaged_snapshots,
+        )  # fmt: skip
 
     @asynccontextmanager
     async def _calm(self, room: str) -> AsyncIterator[None]:
@@ -145,8 +148,9 @@ class Transfer:
         return _refusal(error, told)
 
     async def _note(self, admin: Asks, told: Imported) -> None:
-        counts = {name: getattr(told, name) for name in ("rooms", "merged", "skipped", "problem")}
-        await self._audit.note(admin, "import", **counts)
+        await self._audit.note(
+            admin, "import", rooms=told.rooms, merged=told.merged, skipped=told.skipped, problem=told.problem
+        )
 
     async def progress(self) -> Imports:
         """Of the one that runs, or that ended last; 404 before the first since the server started."""

@@ -38,6 +38,9 @@ def test_every_change_is_noted(server, http, room):
     ]
     logged = [line for line in server.json_logs() if line["event"] == "audit" and line["room"] == room]
     assert [line["what"] for line in logged] == ["document.put", "document.append"]
+    changed = [line for line in server.json_logs() if line.get("what") == "server.log_level"][-1]
+    assert (changed["level"], changed["to"], changed["before"]) == ("info", "info", "info")
+    assert items[0]["details"] == {"to": "info", "before": "info"}
 
 
 def test_what_was_refused_is_no_change(http, room):
