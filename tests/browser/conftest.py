@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from collab.web.demo import BUILT
+from collab.web.pages import BUILT
 from tests.support.figures import figure, pytest_terminal_summary
 from tests.support.node import missing
 from tests.support.server import Server
