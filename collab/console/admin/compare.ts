@@ -70,7 +70,7 @@ export function pieces (steps: Step[], old: string, runs: Run[], deleted: Gone[]
     if (last !== undefined && last.kind === kind && last.author === author && last.by === by) last.text += text
     else if (text !== '') found.push({ text, kind, author, by })
   }
-  for (const step of steps) {
+  for (const [index, step] of steps.entries()) {
     if ('keep' in step) {
       const kept = before.slice(place, place + step.keep).join('')
       push(kept, 'keep', null, null)
@@ -78,16 +78,11 @@ export function pieces (steps: Step[], old: string, runs: Run[], deleted: Gone[]
       at += letters(kept)
     } else if ('delete' in step) {
       place += [...step.delete].length
-      const near = deleted.filter((run) => run.at >= at && run.at <= at + letters(step.delete))
-      let rest = step.delete
-      for (const run of near) {
-        const where = run.shown === '' ? -1 : rest.indexOf(run.shown)
-        if (where < 0) continue
-        push(rest.slice(0, where), 'delete', null, null)
-        push(run.shown, 'delete', run.author, run.deleted_by)
-        rest = rest.slice(where + run.shown.length)
+      const next = steps[index + 1]
+      const until = at + (next !== undefined && 'insert' in next ? letters(next.insert) : 0)
+      for (const [letter, gone] of owned(step.delete, deleted.filter((run) => run.at >= at - 1 && run.at <= until))) {
+        push(letter, 'delete', gone?.author ?? null, gone?.deleted_by ?? null)
       }
-      push(rest, 'delete', null, null)
     } else {
       for (const letter of step.insert) {
         const author = letter === '\n' ? found.at(-1)?.author ?? null : writer(runs, at)
@@ -97,6 +92,30 @@ export function pieces (steps: Step[], old: string, runs: Run[], deleted: Gone[]
     }
   }
   return found
+}
+
+/** So many deleted letters at one place are searched through. */
+const MOST = 20_000
+
+/**
+ * Each letter of a text that is gone, with the run of deleted text that it is from: found as a whole, else word by word,
+ * since the server compares words, and people delete letters.
+ */
+function owned (text: string, near: Gone[]): [string, Gone | null][] {
+  const from = near.flatMap((run) => [...run.shown].map((letter): [string, Gone] => [letter, run]))
+  const all = from.map(([letter]) => letter)
+  if (all.length > MOST) return [...text].map((letter) => [letter, null])
+  const place = (wanted: string[], after: number): number => {
+    for (let at = after; at + wanted.length <= all.length; at += 1) if (wanted.every((letter, index) => all[at + index] === letter)) return at
+    return -1
+  }
+  const whole = place([...text], 0)
+  let after = Math.max(0, whole)
+  return (whole >= 0 ? [text] : text.split(/(\s+)/)).flatMap((word) => {
+    const found = word === '' ? -1 : place([...word], after)
+    if (found >= 0) after = found + [...word].length
+    return [...word].map((letter, index): [string, Gone | null] => [letter, found < 0 ? null : from[found + index]![1]])
+  })
 }
 
 const letters = (text: string): number => [...text].filter((letter) => letter !== '\n').length

@@ -21,7 +21,7 @@ export async function quarantineView (page: HTMLElement, signal: AbortSignal): P
     list.replaceChildren(...items.map((one) => h('li', { class: 'sheet' },
       h('h2', {}, h('a', { href: `#/rooms/${encodeURIComponent(one.room)}` }, named(one.room))),
       h('p', {}, `${KINDS[one.kind] ?? one.kind}: ${visible(one.why)}.`),
-      h('p', { class: 'soft' }, 'Since ', ago(one.since), one.author === null ? '' : `, sent by ${visible(one.author)}`),
+      h('p', { class: 'soft' }, ago(one.since), one.author === null ? '' : `, sent by ${visible(one.author)}`),
       h('button', { type: 'button', class: 'quiet edged', onclick: () => release(one) }, 'Release'))))
   }
 

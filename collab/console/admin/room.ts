@@ -120,6 +120,12 @@ export async function roomView (page: HTMLElement, signal: AbortSignal, name: st
   }
 }
 
+/** Others may say anything of themselves. */
+function nameOf (one: Present): string {
+  const name = one.state?.user?.name
+  return typeof name === 'string' && name.trim() !== '' ? visible(name.trim().slice(0, 60)) : 'Somebody'
+}
+
 interface People { element: HTMLElement, draw: (present: { total: number, items: Present[] }, clients: Client[], connected: number) => void }
 
 /** Who is here: the names that editors show, and the connections they come by. */
@@ -132,8 +138,8 @@ function people (signal: AbortSignal): People {
     return {
       element,
       update (one) {
-        const { name, color } = one.state?.user ?? {}
-        say(element, typeof name === 'string' && name.trim() !== '' ? visible(name.trim().slice(0, 60)) : 'Somebody')
+        const color = one.state?.user?.color
+        say(element, nameOf(one))
         if (typeof color === 'string' && /^#[0-9a-f]{6}$/i.test(color)) element.style.setProperty('--who', color)
       }
     }
@@ -160,7 +166,7 @@ function people (signal: AbortSignal): People {
     draw (present, clients, connected) {
       say(told, connected === 0 ? 'Nobody.' : connected > clients.length ? `${plural(connected, 'connection')}, the first ${clients.length} of them:` : plural(connected, 'connection'))
       names.hidden = present.items.length === 0
-      shown.draw(present.items)
+      shown.draw(present.items.sort((one, other) => nameOf(one).localeCompare(nameOf(other))))
       lines.draw(clients)
     }
   }

@@ -74,6 +74,6 @@ function badge (text: string, label: string, kind: string): HTMLLIElement {
 /** Put a name's initials and a colour on an avatar. */
 export function paint (face: HTMLElement, name: string, color: string): void {
   face.className = 'avatar'
-  face.textContent = initials(name)
+  face.dataset.initials = initials(name) // drawn by the style sheet: the label is the whole name
   face.style.backgroundColor = color
 }
