@@ -6,6 +6,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -20,7 +21,7 @@ from tests.browser.demo import demo_url, saved, text
 from tests.support.server import Server
 
 UPDATE = bytes.fromhex("01010700040104746578740568656c6c6f00")
-ROOM = "minutes / 会議 ü"
+ROOM = "Minutes / März"
 AGREED = ["Plan for the move", "We meet on Monday at nine.", "Ben brings coffee.", "Chloé has the keys."]
 
 
@@ -88,7 +89,7 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
 
     # The admin finds the room, and keeps what they have agreed on.
     asked: list[str] = []
-    desk = window("about:blank", viewport={"width": 1280, "height": 900})
+    desk = window("about:blank", viewport={"width": 1120, "height": 760})
     desk.on("request", lambda request: asked.append(request.url))
     desk.add_init_script(
         "window.violations = [];"
@@ -97,7 +98,7 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
     desk.goto(f"{server.http_url}/console")
     sign_in(desk)
     desk.get_by_role("link", name="Rooms", exact=True).click()
-    desk.get_by_label("Search").fill("会議")
+    desk.get_by_label("Search").fill("März")
     desk.get_by_role("link", name=ROOM).click()
     expect(desk.get_by_role("heading", level=1)).to_have_text(ROOM)
     expect(desk.locator(".person")).to_have_text(["Ana", "Ben", "Chloé"], use_inner_text=True, timeout=10_000)
@@ -128,6 +129,7 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
             then = http.get(f"{path_of(ROOM)}/at", params={"at": moment, "format": "text"}).text
             assert desk.locator("#paper p").all_inner_texts() == [one for one in then.split("\n") if one], moment
         snapshot = http.get(f"{path_of(ROOM)}/snapshots").json()["items"][-1]
+    desk.screenshot(path=picture("console-room"))
 
     # From there with the keys, edit by edit, to the snapshot.
     slider = desk.get_by_role("slider", name="Moment")
@@ -157,12 +159,12 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
     expect(dialog).to_contain_text("snapshot as agreed")
     expect(dialog).to_contain_text("the 3 editors connected")
     expect(dialog).to_contain_text("You can undo this")
-    desk.screenshot(path=picture("console-restore"))
+    desk.screenshot(path=picture("console-restore"), clip={"x": 0, "y": 56, "width": 1120, "height": 600})
     began = time.perf_counter()
     dialog.get_by_role("button", name="Restore").click()
     everybody_has(editors, AGREED)
     figure(f"three editors show what was restored, saved, after {1000 * (time.perf_counter() - began):.0f} ms")
-    expect(desk.locator("#told")).to_contain_text("Restored: snapshot as agreed")
+    expect(desk.locator("#told")).to_contain_text("Minutes / März is restored: snapshot as agreed")
 
     # It can be undone; who has typed meanwhile is not forgotten.
     chloe.locator(".ProseMirror > * >> nth=3").click()
@@ -178,10 +180,13 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
     desk.get_by_role("button", name="Now", exact=True).click()
     expect(desk.locator("#paper p")).to_have_text(changed)
     expect(desk.locator(".snapshots strong")).to_have_text(["Before restore", "Before restore", "as agreed"])
-    desk.screenshot(path=picture("console-room"), full_page=True)
 
     desk.get_by_role("link", name="Audit log").click()
     expect(desk.locator("tbody code")).to_have_text(["room.restore", "room.restore", "snapshot.create"])
+
+    desk.get_by_role("link", name="Overview", exact=True).click()
+    expect(desk.get_by_label("Connections").locator("strong")).to_have_text("3")
+    desk.screenshot(path=picture("console-overview"))
     assert desk.evaluate("violations") == []
     assert asked and all(url.startswith(server.http_url) for url in asked)
     assert not any(TOKEN.replace(" ", mark) in url for url in asked for mark in (" ", "+", "%20"))
@@ -195,11 +200,22 @@ SIZES = {"desk": (1280, 860), "phone": (390, 844)}
 @pytest.fixture(scope="module")
 def lived_in(server):
     """The server, with a room that has a past and two people, rooms of many names, and something set aside."""
-    names = ["اجتماع الاثنين", "Straße & Söhne", "a ‮b", " padded ", "x" * 200, "emoji 👩‍👩‍👧", "a%2Fb/c?d#e"]
+    names = [
+        "اجتماع الاثنين",
+        "会議 / 議事録",
+        "Straße & Söhne",
+        "a ‮b",
+        " padded ",
+        "x" * 200,
+        "emoji 👩‍👩‍👧",
+        "a%2Fb/c?d#e",
+    ]
     with api(server) as http:
         for name in names:
-            plain = {"content": f"This is {name}.", "headers": {"content-type": "text/plain"}}
-            assert http.put(f"{path_of(name)}/document", **plain).status_code == 200
+            answer = http.put(
+                f"{path_of(name)}/document", content=f"This is {name}.", headers={"content-type": "text/plain"}
+            )
+            assert answer.status_code == 200
         for line in ("One", "One two", "Three"):
             document = {"type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": line}]}]}
             assert http.put(f"{path_of(ROOM)}/document", json=document).status_code == 200
@@ -339,6 +355,7 @@ def test_a_client_is_sent_away_and_something_is_released(lived_in, window):
 def test_signing_out_and_reloading_forget_the_token(server, window):
     page = enter(window, server, "settings")
     page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#told")).to_be_empty()
     expect(page.get_by_label("Admin token")).to_have_value("")
     expect(page.locator("#view")).to_be_empty()
     sign_in(page)
@@ -350,7 +367,7 @@ def test_signing_out_and_reloading_forget_the_token(server, window):
 def test_what_somebody_wrote_is_never_markup(server, window):
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     link = {"type": "link", "attrs": {"href": "javascript:alert(3)"}}
-    body = [
+    body: list[Any] = [
         {"type": "paragraph", "content": [{"type": "text", "text": evil, "marks": [link]}]},
         {"type": "image", "attrs": {"src": "https://elsewhere.example/pixel.png"}},
         {"type": evil[:40].replace("<", "").replace(">", ""), "attrs": {"onclick": "alert(4)"}},

@@ -1,8 +1,10 @@
 import { h, s, say } from './dom'
-import { EACH, KEPT, type Sample } from './samples'
+import { EACH, type Sample } from './samples'
 
 const WIDTH = 240
 const HEIGHT = 44
+/** So many samples fill the width, until there are more. */
+const LEAST = 30
 
 /** A number with the line it has drawn; `update` draws it anew. Nothing moves but the line. */
 export interface Chart { element: HTMLElement, update: (samples: readonly Sample[]) => void }
@@ -33,7 +35,8 @@ export function chart (label: string, of: (sample: Sample) => number | null, sho
       say(beside, now === null || note === undefined ? '' : note(newest!))
       const known = samples.map(of).filter((one) => one !== null)
       const highest = Math.max(floor, ...known)
-      const x = (index: number): number => WIDTH - (samples.length - 1 - index) * WIDTH / (KEPT - 1)
+      const span = Math.max(LEAST, samples.length) - 1
+      const x = (index: number): number => WIDTH - (samples.length - 1 - index) * WIDTH / span
       const y = (one: number): number => HEIGHT - 2 - one / highest * (HEIGHT - 6)
       let path = ''
       let under = ''
@@ -42,7 +45,7 @@ export function chart (label: string, of: (sample: Sample) => number | null, sho
         const one = of(sample)
         const ends = one === null || index === samples.length - 1
         if (one !== null) {
-          path += `${from === null ? 'M' : 'L'}${x(index).toFixed(1)} ${y(one).toFixed(1)}`
+          path += from === null ? `M${x(index).toFixed(1)} ${y(one).toFixed(1)}h.01` : `L${x(index).toFixed(1)} ${y(one).toFixed(1)}`
           under += from === null ? `M${x(index).toFixed(1)} ${HEIGHT}L${x(index).toFixed(1)} ${y(one).toFixed(1)}` : `L${x(index).toFixed(1)} ${y(one).toFixed(1)}`
           from ??= index
         }

@@ -1,4 +1,4 @@
-import { h } from './dom'
+import { h, say } from './dom'
 
 const whole = new Intl.NumberFormat()
 const fine = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 })
@@ -35,10 +35,20 @@ export function span (value: number): string {
 
 export const date = (iso: string | number): string => when.format(new Date(iso))
 
+function past (iso: string): string {
+  const seconds = (Date.now() - Date.parse(iso)) / 1000
+  return seconds < 5 ? 'now' : `${span(seconds)} ago`
+}
+
 /** How long ago, with the moment itself for whoever asks. */
-export function ago (iso: string): HTMLTimeElement {
-  const past = (Date.now() - Date.parse(iso)) / 1000
-  return h('time', { datetime: iso, title: date(iso) }, past < 5 ? 'now' : `${span(past)} ago`)
+export const ago = (iso: string): HTMLTimeElement => h('time', { datetime: iso, title: date(iso), class: 'ago' }, past(iso))
+
+/** How long since. */
+export const lasting = (iso: string): HTMLTimeElement => h('time', { datetime: iso, title: date(iso) }, span((Date.now() - Date.parse(iso)) / 1000))
+
+/** Let all that is shown to be so long ago be as long ago as it is now. */
+export function grow (): void {
+  for (const one of document.querySelectorAll<HTMLTimeElement>('time.ago')) say(one, past(one.dateTime))
 }
 
 /** A name as somebody can see it: what is invisible, or turns the writing around, is shown by its number. */

@@ -2,7 +2,8 @@ import { themeButton } from '../shared/theme'
 import { get, left, onRefused, Problem, signInWith } from './api'
 import { auditView } from './audit'
 import { connectionsView } from './connections'
-import { h } from './dom'
+import { every, h } from './dom'
+import { grow } from './format'
 import { overview } from './overview'
 import { quarantineView } from './quarantine'
 import { roomView } from './room'
@@ -100,6 +101,7 @@ function signOut (reason = ''): void {
   moved = false
   document.title = 'collab console'
   for (const dialog of document.querySelectorAll('dialog')) dialog.close()
+  find('told').replaceChildren()
   find('refused').textContent = reason
   find('refused').hidden = reason === ''
   find('token').focus()
@@ -121,3 +123,4 @@ window.addEventListener('hashchange', route)
 // A page that comes back from the browser's cache would still have the token.
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload() })
 find('token').focus()
+every(10_000, new AbortController().signal, async () => grow())

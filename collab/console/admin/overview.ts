@@ -23,7 +23,7 @@ export function overview (page: HTMLElement, signal: AbortSignal): void {
     })
   ]
   page.append(h('h1', {}, 'Overview'), state, troubles, h('div', { class: 'figures' }, ...charts.map((one) => one.element)),
-    h('p', { class: 'hint' }, 'Looked at every two seconds, while this page can be seen. The right end of each line is now, the left one five minutes ago.'))
+    h('p', { class: 'hint' }, 'Looked at every two seconds, while this page can be seen. The right end of each line is now; it reaches back five minutes at most.'))
 
   watch(() => {
     for (const one of charts) one.update(taken())

@@ -4,7 +4,7 @@ import { compare } from './compare'
 import { disconnect } from './connections'
 import { draw, read, type Content } from './document'
 import { every, h, Lines, say } from './dom'
-import { ago, bytes, count, named, plural, visible } from './format'
+import { ago, bytes, count, lasting, named, plural, visible } from './format'
 import { list, makeSnapshot, past, restore } from './snapshots'
 import { Timeline, type Moment } from './timeline'
 import type { Client, Page, Present, RoomStats } from './types'
@@ -156,7 +156,7 @@ function people (signal: AbortSignal): People {
         const place = one.places[0]
         const name = one.places.find((one) => one.subject !== null)?.subject
         say(who, name === undefined || name === null ? 'not named' : visible(name))
-        about.replaceChildren(`${one.address}, may ${place?.level ?? 'nothing yet'}`, ...(place === undefined ? [] : [', here ', since(place.since)]))
+        about.replaceChildren(`${one.address}, may ${place?.level ?? 'nothing yet'}`, ...(place === undefined ? [] : [', here for ', lasting(place.since)]))
         button.ariaLabel = `Disconnect ${name ?? one.address}`
       }
     }
@@ -170,10 +170,4 @@ function people (signal: AbortSignal): People {
       lines.draw(clients)
     }
   }
-}
-
-function since (iso: string): HTMLElement {
-  const element = ago(iso)
-  element.textContent = element.textContent === 'now' ? 'since just now' : `for ${element.textContent!.replace(' ago', '')}`
-  return element
 }

@@ -15,7 +15,7 @@ export interface Sample {
 }
 
 export const EACH = 2000
-export const KEPT = 150
+const KEPT = 150
 
 let samples: Sample[] = []
 let last: Numbers | null = null

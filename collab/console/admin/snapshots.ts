@@ -42,7 +42,7 @@ export function restore (room: string, moment: Moment, described: string, here: 
     does: 'Restore',
     act: async () => {
       const to = moment.snapshot !== null ? { snapshot: moment.snapshot.id } : { seq: moment.seq }
-      done(room, await back(room, to, key), `Restored: ${described}.`, 'Undo the restore', after)
+      done(room, await back(room, to, key), `${visible(room)} is restored: ${described}.`, 'Undo the restore', after)
     }
   })
 }
@@ -63,7 +63,7 @@ function done (room: string, made: Done, text: string, does: string, after: () =
 /** Back to what stood there before an edit; asks first, if somebody has typed since. */
 async function undo (room: string, seq: number, after: () => void): Promise<void> {
   const key = once()
-  const act = async (): Promise<void> => done(room, await back(room, { seq: seq - 1 }, key), 'Undone: the document is what it was before.', 'Undo that, too', after)
+  const act = async (): Promise<void> => done(room, await back(room, { seq: seq - 1 }, key), `Undone: ${visible(room)} is what it was before.`, 'Undo that, too', after)
   const now = await get<RoomStats>(ofRoom(room))
   const since = now.seq - seq
   if (since <= 0) {

@@ -43,13 +43,13 @@ async def test_listed_and_released(aside):
         assert (second["room"], second["author"], second["since"]) == ("plan", "ana", "1970-01-01T00:01:00Z")
         assert (await http.get("/server/numbers")).json()["quarantined"] == 2
         room = "/rooms/minutes%2F%C3%BC"
-        text = {"content": "a", "headers": {"content-type": "text/plain"}}
-        assert is_problem(await http.put(f"{room}/document", **text), 423)
+        http.headers["content-type"] = "text/plain"
+        assert is_problem(await http.put(f"{room}/document", content="a"), 423)
 
         assert (await http.delete(f"{room}/quarantine")).json() == {"items": [first]}
         assert (await http.get("/quarantine")).json() == {"items": [second]}
         await anyio.sleep(1.2)  # a running server looks once a second
-        assert (await http.put(f"{room}/document", **text)).is_success
+        assert (await http.put(f"{room}/document", content="a")).is_success
         records = (await http.get("/audit")).json()["items"]
         record = next(one for one in records if one["what"] == "quarantine.release")
         assert (record["room"], record["details"]) == ("minutes/ü", {"kinds": ["room"]})
