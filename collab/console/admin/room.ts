@@ -85,6 +85,8 @@ export async function roomView (page: HTMLElement, signal: AbortSignal, name: st
 
   // ---------------------------------------------------------------- what is going on
   let stale = true
+  let calmUntil = 0
+  const gaps = [0, 1, 30, 24 * 60, 1e6] // minutes
   const look = every(2000, signal, async () => {
     try {
       const [stats, present, clients] = await Promise.all([
@@ -96,10 +98,12 @@ export async function roomView (page: HTMLElement, signal: AbortSignal, name: st
       here.draw(present, clients.items, connected)
       facts.replaceChildren(`${plural(stats.seq, 'edit')}, ${bytes(stats.bytes)}, changed `, ago(stats.changed), stats.live === null ? ', not in memory' : `, ${plural(stats.live.writers, 'writer')}${stats.live.uncommitted > 0 ? `, ${count(stats.live.uncommitted)} not saved yet` : ''}`)
       const news = `${stats.seq}`
-      if (stale || news !== known) {
+      if (stale || (news !== known && performance.now() >= calmUntil)) {
         stale = false
         known = news
-        const [sessions, kept] = await past(name, signal)
+        const began = performance.now()
+        const [sessions, kept] = await past(name, gaps, signal)
+        calmUntil = performance.now() + 10 * (performance.now() - began) // a long history costs the server the more
         const before = timeline.moment.at
         timeline.set(sessions, kept, stats.seq)
         snapshots.draw(kept)

@@ -142,13 +142,17 @@ function remove (room: string, snapshot: Snapshot, after: () => void): void {
   })
 }
 
-/** The newest snapshots, and edits in groups so fine that they fit on one page. */
-export async function past (room: string, signal: AbortSignal): Promise<[Edits[], Snapshot[]]> {
-  const snapshots = get<Page<Snapshot>>(`${ofRoom(room)}/snapshots`, { limit: 200 }, signal)
-  let sessions: Page<Edits> | null = null
-  for (const gap of [0, 1, 30, 24 * 60, 1e6]) {
-    sessions = await get<Page<Edits>>(`${ofRoom(room)}/activity`, { gap, limit: 1000 }, signal)
-    if (sessions.next === null) break
+/** The newest snapshots, and edits in groups so fine that they fit on one page. `gaps`: what to try; the rest stays. */
+export async function past (room: string, gaps: number[], signal: AbortSignal): Promise<[Edits[], Snapshot[]]> {
+  const path = ofRoom(room)
+  const [snapshots, first] = await Promise.all([
+    get<Page<Snapshot>>(`${path}/snapshots`, { limit: 200 }, signal),
+    get<Page<Edits>>(`${path}/activity`, { gap: gaps[0], limit: 1000 }, signal)
+  ])
+  let sessions = first
+  while (sessions.next !== null && gaps.length > 1) {
+    gaps.shift()
+    sessions = await get<Page<Edits>>(`${path}/activity`, { gap: gaps[0], limit: 1000 }, signal)
   }
-  return [sessions!.items, (await snapshots).items]
+  return [sessions.items, snapshots.items]
 }
