@@ -22,13 +22,13 @@ BENCH   := $(VENV)/.bench
 INTEROP := tests/interop/node_modules/.package-lock.json
 PEERS   := tests/bench/peers/node_modules/.installed
 VITE    := collab/console/node_modules/.package-lock.json
-CONSOLE := collab/console/dist/demo.html
+CONSOLE := collab/console/dist/console.html
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test abuse drill soak load lint types bench docs site sbom licences lock debian node peers \
         console clean
 
-install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor
+install: $(DEV) console ## Make .venv with the server and everything to work on it, and build the demo editor and the console
 
 serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
 	@exec $(BIN)/collab serve $(ARGS)
@@ -155,19 +155,19 @@ $(PEERS): tests/bench/peers/package-lock.json
 
 NODE_FOR_VITE := node -e 'const [a, b] = process.versions.node.split("."), v = 100 * a + +b; process.exit(v >= 2212 || (v >= 2019 && v < 2100) ? 0 : 1)'
 
-# The demo editor. Without npm there is none, and its page says so; the server needs nothing of it.
+# The demo editor and the console. Without npm there are none, and their pages say so; the server needs nothing of them.
 console:
 	@if $(NODE_FOR_VITE) 2>/dev/null && npm --version >/dev/null 2>&1; then \
 	  $(MAKE) --no-print-directory $(CONSOLE); \
 	else \
-	  echo "Node 20.19, 22.12 or newer with npm is missing: the demo editor cannot be built" >&2; [ -z "$$CI" ]; \
+	  echo "Node 20.19, 22.12 or newer with npm is missing: the demo editor and the console cannot be built" >&2; [ -z "$$CI" ]; \
 	fi
 
 $(VITE): collab/console/package-lock.json
 	cd collab/console && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(CONSOLE): $(VITE) $(wildcard $(addprefix collab/console/,*.html *.js *.json demo/* shared/* public/*/*))
+$(CONSOLE): $(VITE) $(wildcard $(addprefix collab/console/,*.html *.js *.json admin/* demo/* shared/* public/*/*))
 	cd collab/console && npm run --silent build -- --logLevel warn
 	@touch $@
 

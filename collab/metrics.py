@@ -89,6 +89,11 @@ SECONDS = (50e-6, 1e-4, 25e-5, 5e-4, 1e-3, 25e-4, 5e-3, 0.01, 0.025, 0.05, 0.1, 
 ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 
 
+def value(metric: Counter | Gauge) -> int:
+    """What a counter, or a gauge of whole numbers, is now."""
+    return int(next(sample.value for family in metric.collect() for sample in family.samples))
+
+
 class Traffic:
     """Messages of one type in one direction. Plain numbers, not `Counter`s: a busy room counts a million a second."""
 

@@ -29,7 +29,15 @@ SECTIONS = {
     "Migrate": ["howto/migrate/*"],
     "Deploy": ["howto/deploy", "howto/kubernetes", "howto/access", "security", "howto/capacity", "checklist"],
     "Operate": [
-        *("howto/operate", "howto/monitor", "howto/logs", "howto/runbook", "howto/incident", "howto/troubleshoot"),
+        *(
+            "howto/operate",
+            "howto/console",
+            "howto/monitor",
+            "howto/logs",
+            "howto/runbook",
+            "howto/incident",
+            "howto/troubleshoot",
+        ),
         *("howto/backup", "howto/crashes", "howto/snapshots", "howto/upgrade", "howto/*"),
     ],
     "Reference": ["reference/*", "limits"],

@@ -18,6 +18,7 @@ __all__ = ["figure", "pytest_runtest_protocol", "pytest_terminal_summary"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run long loops in their long form; figures come from these")
     parser.addoption("--abuse", action="store_true", help="run the cases of the catalogue of abuse, and show each")
+    parser.addoption("--screenshots", action="store_true", help="write the screenshots of the documentation anew")
     parser.addoption("--drill", action="store_true", help="run the drills of operations alone, and show their figures")
 
 

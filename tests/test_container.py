@@ -56,7 +56,7 @@ def read_stages(dockerfile: Path) -> list[list[tuple[str, str]]]:
 CONSOLE, BUILD, FINAL = read_stages(ROOT / "Dockerfile")
 SAYS = dict(FINAL)
 NPM = shutil.which("npm") is not None or "CI" in os.environ
-"""Whether the demo editor can be built; without it the image is played as if its stage were not there."""
+"""Whether the pages can be built; without it the image is played as if its stage were not there."""
 UID = int(SAYS["USER"].split(":")[0])
 
 
@@ -227,14 +227,16 @@ def test_the_installed_package_is_whole(image: Image, data: Path) -> None:
     assert not list(package.rglob("node_modules")) and not list(package.rglob("*.ts"))
 
 
-@pytest.mark.skipif(not NPM, reason="npm, which builds the demo editor, is not installed")
-def test_the_demo_editor_is_in_the_image(image: Image, data: Path) -> None:
+@pytest.mark.skipif(not NPM, reason="npm, which builds the pages, is not installed")
+def test_the_demo_editor_and_the_console_are_in_the_image(image: Image, data: Path) -> None:
     port = free_port()
-    with served(image, port, WS_PORT=str(port)):
+    with served(image, port, WS_PORT=str(port), COLLAB_ADMIN__TOKEN="0f3a9b7c5d1e8264" * 4):
         local = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with local.open(f"http://127.0.0.1:{port}/demo", timeout=5) as answer:
-            scripts = re.findall(r'src="\.(/assets/[^"]+)"', answer.read().decode())
-        assert len(scripts) == 2
+        scripts: list[str] = []
+        for page in ("demo", "console"):
+            with local.open(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+                scripts += re.findall(r'src="\.(/assets/[^"]+)"', answer.read().decode())
+        assert len(scripts) == 4
         for script in scripts:
             with local.open(f"http://127.0.0.1:{port}{script}", timeout=5) as answer:
                 assert answer.status == 200

@@ -142,3 +142,12 @@ def test_counting_is_cheap_enough_for_every_message():
     """No locks, no dictionaries: plain slots."""
     assert Traffic.__slots__ == ("bytes", "messages")
     assert not hasattr(Distribution((1.0,)), "__dict__")
+
+
+def test_what_a_metric_is_now():
+    metrics = Metrics()
+    metrics.errors["BadUpdate"].inc()
+    metrics.errors["BadUpdate"].inc()
+    metrics.rooms["open"].set_function(lambda: 3)
+    assert module.value(metrics.errors["BadUpdate"]) == 2 and module.value(metrics.errors["TooMany"]) == 0
+    assert module.value(metrics.rooms["open"]) == 3 and module.value(metrics.panics) == 0

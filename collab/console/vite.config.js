@@ -9,6 +9,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
-    rollupOptions: { input: ['demo.html'] }
+    rollupOptions: { input: ['demo.html', 'console.html'] }
   }
 })

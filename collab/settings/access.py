@@ -178,7 +178,9 @@ class AdminSettings(Section):
     """The admin HTTP API: docs/reference/api.md."""
 
     token: SecretStr | None = Field(
-        default=None, description="Token of at least 32 bytes that opens the admin API (`Authorization: Bearer ...`)."
+        default=None,
+        description="Token of at least 32 bytes that opens the admin API (`Authorization: Bearer ...`) and the "
+        "console (`/console`).",
     )
     token_file: Path | None = Field(
         default=None, description="File that holds that token instead; white space around it does not count."

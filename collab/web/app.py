@@ -29,10 +29,11 @@ from ..seat import Seat
 from ..settings import Settings
 from ..store import Store
 from ..transport.asgi import Message, Receive, Send
+from .api.access import admin_token
 from .api.app import Api, Beside
-from .demo import Demo
 from .edge import Hardened, asked_at, with_cors
 from .health import Health
+from .pages import Pages
 from .sockets import Sockets
 
 log = get_logger(__name__)
@@ -68,9 +69,12 @@ class App(anyio.AsyncContextManagerMixin):
         self.sockets = Sockets(self.hub, authorize, self.revoked.covers)
         self._running = False
         self._api = Api(self, authorize)
-        routes = Health(self.hub).routes
-        if not settings.server.production:
-            routes += Demo().routes
+        pages = Pages(
+            demo=not settings.server.production,
+            console=admin_token(settings.admin) is not None,
+            console_port=settings.server.internal_port,
+        )
+        routes = Health(self.hub).routes + pages.routes
         http = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: self._failed})
         both = Beside(self._api, http)
         self._http = Hardened(with_cors(both, settings.server.allowed_origins))

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright, and the server's own demo page in it."""
+"""Debian's Chromium, driven by Playwright, and the server's own pages in it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from collab.web.demo import BUILT
+from collab.web.pages import BUILT
 from tests.support.figures import figure, pytest_terminal_summary
 from tests.support.node import missing
-from tests.support.server import Server
+from tests.support.server import REPO, Server
 
 __all__ = ["figure", "pytest_terminal_summary"]
 
-# Connections that the tests cut themselves.
-EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
+# Connections that the tests cut themselves, and tokens that are wrong.
+EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED", "status of 401")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def browser() -> Iterator[Browser]:
     binary = shutil.which("chromium")
     if binary is None:
         missing("Chromium is not installed (Debian: apt-get install chromium)")
-    if not (BUILT / "demo.html").is_file():
-        missing("the demo editor is not built: run 'npm ci' and 'npm run build' in collab/console")
+    if not all((BUILT / page).is_file() for page in ("demo.html", "console.html")):
+        missing("the pages are not built: run 'npm ci' and 'npm run build' in collab/console")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=binary,
@@ -92,3 +92,10 @@ def window(browser: Browser) -> Iterator[Opener]:
 def pictures(tmp_path: Path) -> Path:
     """Where screenshots go."""
     return tmp_path
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
+    """Where a screenshot goes that the documentation shows: there with `--screenshots`, else where nobody looks."""
+    folder = REPO / "docs" / "images" if request.config.getoption("--screenshots") else tmp_path
+    return lambda name: folder / f"{name}.png"

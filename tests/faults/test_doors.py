@@ -167,7 +167,7 @@ async def test_what_is_inside_is_not_reached_from_outside(figure):
     """/metrics at its own port and with its token; nothing else than health answers at the editors' port."""
     secret, inner = "a token for whoever scrapes, 32 bytes", free_port()
     env = {"COLLAB_SERVER__INTERNAL_PORT": str(inner), "COLLAB_SERVER__METRICS_TOKEN": secret}
-    env["JWT_SECRET"] = "0f3a9b7c5d1e8264" * 4
+    env |= {"JWT_SECRET": "0f3a9b7c5d1e8264" * 4, "COLLAB_ADMIN__TOKEN": "another, for administrators, 32 bytes"}
     with Server(env=env, args=["--production"]) as server:
         outside = {path: server.get(path)[0] for path in INSIDE}
         tricks = ["/metrics/", "//metrics", "/./metrics", "/%6detrics", "/metrics?x", "/health/../metrics", "/METRICS"]

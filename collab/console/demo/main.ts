@@ -1,11 +1,12 @@
 import type { Editor } from '@tiptap/core'
 import { Doc } from 'yjs'
+import { COLOURS } from '../shared/colours'
 import { icon } from '../shared/icons'
 import { themeButton } from '../shared/theme'
 import { connect, type Connection, type Protocol } from './connection'
 import { clearHistory, createEditor, renameCarets } from './editor'
 import { show, standing } from './indicator'
-import { COLOURS, drawPeople, friendly, nameOf, paint, recallUser, rememberUser } from './people'
+import { drawPeople, friendly, nameOf, paint, recallUser, rememberUser } from './people'
 import { createToolbar } from './toolbar'
 
 const find = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T

@@ -1,10 +1,8 @@
 import type { Awareness } from 'y-protocols/awareness'
+import { COLOURS } from '../shared/colours'
 import { stored, store } from '../shared/memory'
 
 export interface User { name: string, color: string }
-
-/** Dark enough for white letters on them. */
-export const COLOURS = ['#b0431e', '#8f5f00', '#4b730f', '#0f6f5f', '#0a6391', '#4a48c9', '#8532c2', '#b3195f']
 
 const FIRST = ['Calm', 'Bright', 'Quiet', 'Brave', 'Kind', 'Swift', 'Merry', 'Wise']
 const LAST = ['Otter', 'Heron', 'Lynx', 'Wren', 'Badger', 'Finch', 'Hare', 'Seal']
@@ -76,6 +74,6 @@ function badge (text: string, label: string, kind: string): HTMLLIElement {
 /** Put a name's initials and a colour on an avatar. */
 export function paint (face: HTMLElement, name: string, color: string): void {
   face.className = 'avatar'
-  face.textContent = initials(name)
+  face.dataset.initials = initials(name) // drawn by the style sheet: the label is the whole name
   face.style.backgroundColor = color
 }

@@ -23,7 +23,10 @@ from .backup import Backup
 from .connections import Connections
 from .document import Document
 from .history import History
+from .numbers import Count
 from .page import POLICY, page
+from .presence import Here
+from .quarantine import Quarantine
 from .rooms import Rooms
 from .server import Server
 from .snapshots import Snapshots
@@ -95,11 +98,14 @@ class Api:
         app.state.name_bytes = served.settings.rooms.name_bytes
         for part in (
             Rooms(served, self._desk, self._audit),
+            Here(served.hub),
             Document(self._desk, self._audit),
             Snapshots(served.archive, travel, returns, self._desk, self._audit),
             History(served.archive, travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
+            Quarantine(served, self._audit),
             Server(served, self._audit),
+            Count(served),
             Backup(served, self._audit),
             Transfer(served, self._arrivals, self._audit),
             self._audit,

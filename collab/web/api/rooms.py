@@ -52,6 +52,7 @@ class Page(BaseModel):
 
     items: list[Listed]
     next: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last one.")
+    total: int = Field(description="How many rooms the search finds, on all pages.")
 
 
 class Live(BaseModel):
@@ -134,9 +135,11 @@ class Rooms:
                 raise Conflict("the cursor is of a list in another order")
             after = tuple(place)
         found: list[tuple[tuple[Any, ...], RoomInfo]] = []
+        total = 0
         async for info in self._hub.store.rooms():
             if not info.seq or (search is not None and search not in info.name):
                 continue
+            total += 1
             place_in_order = _place(info, sort)
             if after is None or place_in_order > after:
                 found.append((place_in_order, info))
@@ -145,7 +148,7 @@ class Rooms:
         page = _first(found, limit)
         items = [Listed.of(info, self._seats(info.name)) for _, info in page[:limit]]
         more = len(page) > limit
-        return Page(items=items, next=cursor_of([sort, *page[limit - 1][0]]) if more else None)
+        return Page(items=items, next=cursor_of([sort, *page[limit - 1][0]]) if more else None, total=total)
 
     async def get(self, name: RoomName, response: Response) -> Stats:
         """Answers with the document's ETag when the room is in memory."""

@@ -48,8 +48,9 @@ async def test_pages(sort, limit):
         assert found == sorted(found, key=keys[sort])
         page = (await http.get("/rooms", params={"search": "m 00", "limit": 4})).json()
         assert [one["name"] for one in page["items"]] == names[:4] and page["next"]
+        assert page["total"] == sum("m 00" in name for name in names)
         page = (await http.get("/rooms", params={"search": "日"})).json()
-        assert [one["name"] for one in page["items"]] == ["日本"] and page["next"] is None
+        assert [one["name"] for one in page["items"]] == ["日本"] and page["next"] is None and page["total"] == 1
         other = "name" if sort != "name" else "-bytes"
         first = (await http.get("/rooms", params={"limit": 1, "sort": sort})).json()
         assert is_problem(await http.get("/rooms", params={"cursor": first["next"], "sort": other}), 409)

@@ -1,4 +1,4 @@
-"""The routes of the demo editor, without a browser: what is sent, with which headers, and where there is nothing."""
+"""The routes of the pages, without a browser: what is sent, with which headers, and where there is nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from collab import Settings, create_app
-from collab.web.demo import FOREVER, NOT_BUILT, POLICY, Demo
+from collab.web.pages import CONSOLE_POLICY, FOREVER, NOT_BUILT, POLICY, Pages
 from tests.support.server import Server
 
 SCRIPT = b"// a script\n" * 1000
@@ -21,6 +21,7 @@ def built(tmp_path):
     """As Vite leaves it."""
     (tmp_path / "assets").mkdir()
     (tmp_path / "demo.html").write_text("<!doctype html><title>demo</title>")
+    (tmp_path / "console.html").write_text("<!doctype html><title>console</title>")
     (tmp_path / "assets" / "demo-Ab3_x-9Z.js").write_bytes(SCRIPT)
     (tmp_path / "assets" / "theme.js").write_text("// short")
     (tmp_path / "assets" / "secret.pem").write_text("not for browsers")
@@ -30,7 +31,7 @@ def built(tmp_path):
 
 def get(built, path, **headers):
     async def ask():
-        transport = httpx.ASGITransport(Starlette(routes=Demo(built).routes))
+        transport = httpx.ASGITransport(Starlette(routes=Pages(demo=True, console=True, built=built).routes))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, headers={"accept-encoding": "identity"} | headers)
 
@@ -44,6 +45,19 @@ def test_the_page_is_asked_for_anew_and_may_load_nothing_from_elsewhere(built):
     assert answer.headers["content-security-policy"] == POLICY
     assert "unsafe" not in POLICY and "frame-ancestors 'none'" in POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_console_may_talk_to_its_own_server_alone_and_make_no_markup_out_of_text(built):
+    answer = get(built, "/console")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    assert "<title>console" in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert policy == CONSOLE_POLICY
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["connect-src"] == rules["script-src"] == "'self'"
+    assert rules["require-trusted-types-for"] == "'script'" and rules["trusted-types"] == "'none'"
+    assert rules["frame-ancestors"] == "'none'" and "unsafe" not in policy and "ws" not in policy
     assert answer.headers["referrer-policy"] == "no-referrer"
 
 
@@ -62,7 +76,8 @@ def test_gzip_for_those_who_take_it(built):
 
 
 @pytest.mark.parametrize(
-    "path", ["secret.pem", "outside.js", "demo.html", "nothing.js", "..%2foutside.js", "%2e%2e/demo.html", ""]
+    "path",
+    ["secret.pem", "outside.js", "demo.html", "console.html", "nothing.js", "..%2foutside.js", "%2e%2e/demo.html", ""],
 )
 def test_nothing_else_is_given_away(built, path):
     assert get(built, f"/assets/{path}").status_code == 404
@@ -79,13 +94,51 @@ def test_where_it_is_not_built_the_page_says_how_to_get_it(tmp_path):
 
 def test_it_is_there_once_it_is_built_without_a_restart(tmp_path):
     async def ask():
-        transport = httpx.ASGITransport(Starlette(routes=Demo(tmp_path).routes))
+        transport = httpx.ASGITransport(Starlette(routes=Pages(demo=True, built=tmp_path).routes))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             before = (await client.get("/demo")).status_code
             (tmp_path / "demo.html").write_text("now")
             return before, (await client.get("/demo")).status_code
 
     assert anyio.run(ask) == (503, 200)
+
+
+TOKEN = "a token that opens the admin interface"
+
+
+@pytest.mark.parametrize("path", ["/demo", "/console"])
+def test_each_page_is_there_only_where_it_is_wanted(built, path):
+    for wanted in ({}, {"demo": True}, {"console": True}):
+        routes = Pages(**wanted, built=built).routes
+        assert any(route.path == path for route in routes) == bool(wanted.get(path[1:]))
+        assert any(route.path.startswith("/assets") for route in routes) == bool(wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ports"),
+    [
+        ({}, []),
+        ({"admin": {"token": TOKEN}}, [1234, 9000]),
+        ({"admin": {"token": TOKEN}, "server": {"production": True}}, [1234, 9000]),
+        ({"admin": {"token": TOKEN}, "server": {"internal_port": 9000}}, [9000]),
+    ],
+    ids=["without a token", "with one", "in production", "at the internal port"],
+)
+def test_the_console_is_where_the_admin_api_is_opened_by_a_token(settings, ports):
+    async def ask():
+        auth = {"mode": "jwt", "jwt_secret": "0f3a9b7c5d1e8264" * 4}
+        given = Settings(**{"store": {"url": "memory://"}, "auth": auth} | settings)
+        async with create_app(given) as app:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport) as client:
+                return [
+                    port
+                    for port in (1234, 9000)
+                    if (await client.get(f"http://localhost:{port}/console")).status_code
+                    in (200, 503)  # 503: not built
+                ]
+
+    assert anyio.run(ask) == ports
 
 
 @pytest.mark.parametrize(("production", "status"), [(True, 404), (False, 200)])
