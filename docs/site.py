@@ -30,7 +30,7 @@ SECTIONS = {
     "Deploy": ["howto/deploy", "howto/kubernetes", "howto/access", "security", "howto/capacity", "checklist"],
     "Operate": [
         *("howto/operate", "howto/monitor", "howto/logs", "howto/runbook", "howto/incident", "howto/troubleshoot"),
-        *("howto/backup", "howto/crashes", "howto/snapshots", "howto/upgrade", "howto/*"),
+        *("howto/backup", "howto/crashes", "howto/snapshots", "howto/webhooks", "howto/upgrade", "howto/*"),
     ],
     "Reference": ["reference/*", "limits"],
     "Design": ["design/architecture", "design/*", "benchmarks/*", "CHANGELOG", "CONTRIBUTING", "SECURITY"],
