@@ -52,12 +52,17 @@ class Hooks:
 
     Raises:
         SettingsError: The secret is too short, or the store has no outbox.
+
+    Attributes:
+        urls: Who is told.
+        asleep: Set before `open` by who only wants to look: nothing is told, and who wants what stays as it is.
     """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._settings = settings = hub.settings.hooks
         self.urls = parse_list(settings.urls)
+        self.asleep = False
         self._outbox = outbox_of(hub.store)
         self._secret = read_secret(settings.secret, settings.secret_file) or ""
         if self.urls and len(self._secret.encode()) < SECRET_BYTES:
@@ -94,7 +99,7 @@ class Hooks:
 
     async def open(self) -> None:
         """Say what is wanted, find what was left untold, and begin. The store is open, and nobody is let in yet."""
-        if self._outbox is None:
+        if self._outbox is None or self.asleep:
             return
         now = time.time()
         await self._outbox.want(self._events if self.urls else (), len(self.urls), now)
@@ -125,7 +130,7 @@ class Hooks:
 
     async def close(self) -> None:
         """Write down what is known. All rooms are saved, and the store is still open."""
-        if self._outbox is None or not self.urls:
+        if self._outbox is None or not self.urls or self.asleep:
             return
         self._hub.beats.discard(self._beat)
         self._due |= dict.fromkeys(self._changes.all())

@@ -23,6 +23,7 @@ from .backup import Backup
 from .connections import Connections
 from .document import Document
 from .history import History
+from .hooks import Hooks
 from .page import POLICY, page
 from .rooms import Rooms
 from .server import Server
@@ -99,6 +100,7 @@ class Api:
             Snapshots(served.archive, travel, returns, self._desk, self._audit),
             History(served.archive, travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
+            Hooks(served, self._audit),
             Server(served, self._audit),
             Backup(served, self._audit),
             Transfer(served, self._arrivals, self._audit),
