@@ -59,6 +59,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     Attributes:
         beats: Called with the monotonic time once a second.
         floods: Logs what hostile clients could repeat for ever.
+        news: Called with what happens: an event, the room it is about, and more about it.
         stateless: Called with what a client says to the application: room, text, and the seat, to answer it.
         draining: Set once the server shuts down. Who was let in before may still open a room: what they sent counts.
     """
@@ -76,13 +77,12 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.commits.broken = self._broken
         self.beats: set[Callable[[float], None]] = set()
         self.stateless: Callable[[str, str, Seat], None] = lambda room, text, seat: None
-        self.draining = False
-        self._closed = False
+        self.news: Callable[..., None] = lambda event, room, details: None
+        self.draining = self._closed = self._evicting = False
         self.floods = Throttle(log)
         self._rooms: dict[str, Opened] = {}
         self._opening: dict[str, Opening] = {}
         self._idle = Warm(settings.rooms.idle_count, settings.rooms.idle_bytes)
-        self._evicting = False
         self._damaged: dict[str, tuple[float, DamagedRoom]] = {}
         self._tasks: TaskGroup
         self._loop: asyncio.AbstractEventLoop

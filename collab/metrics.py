@@ -222,6 +222,17 @@ class Metrics:
             "last_backup_timestamp_seconds", "When this process last made a backup, since the epoch; 0: it has not."
         )
 
+        # Webhooks
+        self.hook_deliveries = counters(
+            "hook_deliveries",
+            "outcome",
+            ("delivered", "failed", "dead", "lost"),
+            "Events for webhooks: delivered; attempts that failed; given up; lost before the store had them.",
+        )
+        self.hooks = gauges("hooks", "state", ("waiting", "dead"), "Events for webhooks that wait, or were given up.")
+        self.hooks_oldest_seconds = gauge("hooks_oldest_seconds", "Age of the oldest event that waits; 0: none does.")
+        self.hook_seconds = histogram("hook_seconds", "Time until a receiver has answered, or not, in seconds.")
+
         # The process
         self.memory_limit_bytes = gauge("memory_limit_bytes", "Memory this process may have: its container's or all.")
         self.tasks = gauge("tasks", "Tasks of the event loop; clients on the fast path have none.")

@@ -19,6 +19,7 @@ from .hub import Hub
 from .log import Logger
 from .opened import Opened
 from .seat import KINDS, Dialect, Seat
+from .store.outbox import Event
 from .transport import Socket
 from .wire import vet, yjs
 from .wire.messages import Close, Denied, Granted, Message, Stateless, SyncStep2, Update
@@ -100,6 +101,7 @@ class Place:
         self._waiting: list[tuple[bytes, Message]] = []
         self._decisions: set[anyio.CancelScope] = set()
         self._given_up = False
+        self._joined = False
 
     # ------------------------------------------------------------------ the way in
 
@@ -237,6 +239,7 @@ class Place:
             "info", "client joined", key=(door.address, self.name), connection=door.number, client=door.address,
             room=self.name, clients=opened.seats,
         )  # fmt: skip
+        self._tell(Event.JOINED, opened)
         waiting = self._forget()
         for frame, message in waiting:
             if self.seat is not None:
@@ -372,7 +375,15 @@ class Place:
                 self.seat.leave(self.door.clock())
                 self.seat = None
                 opened.seats -= 1
+                if self._joined:
+                    self._tell(Event.LEFT, opened)
             self.door.hub.release(opened)
+
+    def _tell(self, event: Event, opened: Opened) -> None:
+        """Say that the client came or went."""
+        self._joined = event is Event.JOINED
+        user = None if self.grant is None else self.grant.subject
+        self.door.hub.news(event, self.name, {"client": self.door.number, "user": user, "clients": opened.seats})
 
     def _forget(self) -> list[tuple[bytes, Message]]:
         waiting, self._waiting = self._waiting, []

@@ -120,12 +120,32 @@ EVENTS = {
     "store reopened": "The database is open again after `store connection discarded`.",
     "store thread died": "A fault here: nothing is stored any more until the server is started anew.",
     "sweep failed": "The round that clears away old history and snapshots ended early.",
+    "outbox failed": "Deliveries to one URL wait for the store, which failed. Nothing is lost.",
+    "outbox not looked after": "The outbox could not be counted or cleared; it is tried again within seconds.",
+    "restores not looked for": (
+        "The store failed for one room while it was looked whether the process before this one told of a restore."
+    ),
+    "webhook failed": "An attempt to deliver an event failed; it is made again. One line for each URL and reason.",
+    "webhook given up": (
+        "An event is a dead letter: its receiver said 410, or failed for `COLLAB_HOOKS__GIVE_UP_HOURS`. Replay it with "
+        "`collab hooks replay`. One line for each URL and reason in ten seconds."
+    ),
+    "webhook receiver is away": "Several attempts in a row found nobody there: one event at a time is tried now.",
+    "webhook receiver is back": "It takes events again; all that waited is due at once.",
+    "webhooks": "At the start: who is told, and of what.",
+    "webhooks given up": "So many events waited for too long while their receiver was away, and are dead letters.",
+    "webhooks not written down": (
+        "Events that happened could not be put into the store. They are kept in memory and tried again; at the end of "
+        "the process the next start finds all but those that tell who came and went."
+    ),
     "work apart died": "A process that worked on a large document has died; the server has not.",
 }
 """Event: what happened, and what to do where that is not plain."""
 
 FIELDS = {
+    "abandoned": "Clients of the process before this one, which never left: it is told that they have.",
     "advice": "What to change.",
+    "attempts": "How often it was tried to deliver the event.",
     "bytes": "Size of what was made, or was worked on.",
     "cause": "Why: class of the error, signal (`SIGSEGV`) or exit code (`exit 1`).",
     "client": "Address of the client, after trusted proxies.",
@@ -138,11 +158,14 @@ FIELDS = {
     "damaged_snapshots": "Snapshots that cannot be read, and are not in the export.",
     "deaths": "How many in a row.",
     "error": "The error's sentence; in refusals and `connection cut` its class, as in [errors](errors.md).",
+    "events": "How many events of webhooks; of `webhooks`, which kinds are told.",
     "exception": "The traceback, without the values of variables; only where nobody foresaw the error.",
     "failures": "Commits that failed before this one.",
     "file": "Path or name of the file.",
     "folder": "Path of the folder.",
     "guilty": "Updates that the document does not survive.",
+    "happened": "Which kind of event a webhook tells, such as `document.changed`.",
+    "id": "Id of the webhook's event, as its receiver sees it.",
     "keeps": "Which keys count now.",
     "kind": "`room`, `update` or `compaction`.",
     "lag": "Updates that wait for the store.",
@@ -170,7 +193,10 @@ FIELDS = {
     ),
     "suppressed": "How many of the same came before it and have no line. Missing when there were none.",
     "suspects": "Updates that were being applied when the document failed.",
+    "untold": "Rooms with changes that the process before this one had not told.",
     "updates": "Digests (BLAKE2b) of the updates in hand, never their content.",
+    "url": "Where a webhook goes, as it is set.",
+    "urls": "Where webhooks go.",
     "what": "What was done, such as `document.put`.",
     "who": "Subject of the admin's token; `admin` for the server's own token, `local` without any.",
 }
@@ -197,7 +223,10 @@ CHANGES = {
     "document.update": "a Yjs update was merged into a document",
     "export": "an export of all rooms was begun",
     "history.unsign": "a user's name was taken off what he made, in one room or in all",
+    "hooks.replay": "dead letters of webhooks wait again",
+    "hooks.test": "a test event was sent to every URL",
     "import": "an import has ended, in full or not",
+    "quarantine.release": "a room that was set aside is served again",
     "room.allow": "a room that was deleted may be made again",
     "room.delete": "a room was erased",
     "room.duplicate": "a room was copied",
@@ -219,8 +248,11 @@ DETAILS = {
     "bytes": "of the update that was written, or of the backup",
     "changed": "which of `label`, `note` and `pinned`, never what they say",
     "connection": "number of the connection",
+    "event_id": "id of the event",
+    "events": "how many events",
     "into": "the other room",
     "jti": "`jti` of the token",
+    "kinds": "what was set aside: `room`, `update` or `compaction`",
     "merged": "rooms that were merged into others",
     "of": "address of the client; of `room.undo`, whose work and since when",
     "problem": "why the import ended early; null when it did not",

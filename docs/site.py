@@ -38,7 +38,7 @@ SECTIONS = {
             "howto/incident",
             "howto/troubleshoot",
         ),
-        *("howto/backup", "howto/crashes", "howto/snapshots", "howto/upgrade", "howto/*"),
+        *("howto/backup", "howto/crashes", "howto/snapshots", "howto/webhooks", "howto/upgrade", "howto/*"),
     ],
     "Reference": ["reference/*", "limits"],
     "Design": ["design/architecture", "design/*", "benchmarks/*", "CHANGELOG", "CONTRIBUTING", "SECURITY"],

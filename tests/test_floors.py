@@ -36,6 +36,7 @@ FLOORS: list[list[list[str]]] = [
     [
         *(["transport", "place", "intake", "liveness", "addresses", "connection"], ["apart", "desk", "history"]),
         ["content"],
+        ["hooks"],
     ],
     [["web", "console", "supervisor", "__init__", "cli", "__main__"]],
 ]
@@ -47,6 +48,7 @@ PURE = ["room.py", "uptake.py", "replica.py", "peers.py", "presence.py", "gaps.p
 PURE += ["limits.py", "wire/*"]
 PURE += [f"auth/{name}.py" for name in ("__init__", "patterns", "keys", "tokens", "revocation", "where")]
 PURE += [f"history/{name}.py" for name in ("ranges", "items", "contents", "outline", "alignment", "diff", "reuse")]
+PURE += [f"hooks/{name}.py" for name in ("signing", "debounce")]
 PURE += [f"history/{name}.py" for name in ("restore", "timeline", "credits", "attribution", "undo", "activity")]
 IMPURE = {
     "anyio",
@@ -74,7 +76,7 @@ DRIVERS = {
     "pycrdt.websocket": ["yroom.py"],
     "pycrdt.store": ["yroom.py"],  # its type is in the signature that is overridden
     "prometheus_client": ["metrics.py"],
-    "httpx": ["auth/*", "cli/admin.py", "cli/inside.py", "cli/smoke.py"],
+    "httpx": ["auth/*", "hooks/delivery.py", "cli/admin.py", "cli/inside.py", "cli/smoke.py"],
     "jwt": ["auth/*"],
     "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],

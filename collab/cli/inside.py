@@ -41,6 +41,7 @@ def inside(settings: Settings, store: Store) -> Iterator[httpx.Client]:
         }
     )
     app = App(own, store=store, authorize=_nobody)
+    app.hooks.asleep = True  # what a command does is written down, and told when a server starts
     trouble: BaseException | None = None
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(app):
         try:

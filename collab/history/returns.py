@@ -22,6 +22,7 @@ from ..hub import Hub
 from ..letters import broadcast
 from ..room import RoomCore
 from ..store import Reason, SnapshotInfo
+from ..store.outbox import Event, restored_as
 from ..wire import vet
 from .archive import Archive
 from .restore import restore
@@ -204,7 +205,10 @@ class Returns:
         if (opened := self._hub.find(room)) is not None:
             broadcast(opened.core, json.dumps(news | {"before": before.id}))
         rows = await self._hub.store.history(room, before.covers)
-        return Outcome(before, len(made), next((row.seq for row in rows if row.update == made), None))
+        seq = next((row.seq for row in rows if row.update == made), None)
+        told = {"user": author, "how": news["event"], "before": before.id, "seq": seq, "id": restored_as(before)}
+        self._hub.news(Event.RESTORED, room, told)
+        return Outcome(before, len(made), seq)
 
 
 def _as_it_is(core: RoomCore) -> None:

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from ..errors import SettingsError
 from .access import AdminSettings, AuthSettings
+from .hooks import HookSettings
 from .sections import (
     HistorySettings,
     LimitSettings,
@@ -178,6 +179,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     auth: AuthSettings = AuthSettings()
     admin: AdminSettings = AdminSettings()
+    hooks: HookSettings = HookSettings()
 
     def __init__(self, *, _options: bool = False, **sections: Any) -> None:
         sources = {setting.name: setting.find(sections, options=_options)[1] for setting in every_setting()}

@@ -40,6 +40,17 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def safe_url(url: str) -> str:
+    """The URL itself, when what is sent there stays secret on its way, and nothing in it is; else raises ValueError."""
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and is_loopback(parts.hostname)
+    if not parts.hostname or not (parts.scheme == "https" or local):
+        raise ValueError("it should begin with https:// (http:// is for this machine only)")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("it should have no user, query or fragment: it is shown in logs")
+    return url
+
+
 def _open_once(path: Path | None) -> Path | None:
     if path is not None:
         try:
@@ -149,14 +160,7 @@ class AuthSettings(Section):
     @field_validator("jwks_url", "webhook_url")
     @classmethod
     def _safe_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            parts = urlsplit(url)
-            local = parts.scheme == "http" and is_loopback(parts.hostname)
-            if not parts.hostname or not (parts.scheme == "https" or local):
-                raise ValueError("it should begin with https:// (http:// is for this machine only)")
-            if parts.username is not None or parts.query or parts.fragment:
-                raise ValueError("it should have no user, query or fragment: it is shown in logs")
-        return url
+        return None if url is None else safe_url(url)
 
     @field_validator("cookie")
     @classmethod

@@ -61,7 +61,8 @@ class Authors:
                 )
             for name, id in snapshots:
                 self._unsign_snapshot(name, id)
-            if found or snapshots:
+            told = 0 if after else self._of_outbox(author, room)
+            if found or snapshots or told:
                 self._db.execute("UPDATE epochs SET unclean = 1")
             self._at("unsign.before_commit")
         return Unsigned(len(found), len(snapshots)), until if until < last else None
@@ -72,6 +73,17 @@ class Authors:
             "WHERE snapshots.author = ? AND (? IS NULL OR rooms.name = ?)",
             (author, room, room),
         ).fetchall()
+
+    def _of_outbox(self, author: str, room: str | None) -> int:
+        """What waits to be told, and who is here, names him no more; how many lines did."""
+        return sum(
+            self._db.execute(
+                f"UPDATE {table} SET details = json_set(details, '$.user', NULL) "
+                "WHERE json_extract(details, '$.user') = ? AND (? IS NULL OR room = ?)",
+                (author, room, room),
+            ).rowcount
+            for table in ("outbox", "outbox_present")
+        )
 
     def _unsign_snapshot(self, room: str, id: int) -> None:
         try:

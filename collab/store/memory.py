@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint as let_others_run
 
 from ..errors import DamagedSnapshot, Forgotten, NoSuchRoom, NoSuchSnapshot, Unavailable
 from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, Unsigned, draft
+from .memory_outbox import MemoryOutbox
 from .seal import checksum, row_seal, to_nanoseconds, to_seconds
 
 
@@ -75,6 +76,7 @@ class MemoryStore:
         self._first_epoch = 1
         self._last_id = 0
         self._open = False
+        self.outbox = MemoryOutbox(self.check, lambda: [(name, r.epoch, r.seq) for name, r in self._rooms.items()])
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -92,7 +94,9 @@ class MemoryStore:
         await self.check()
         numbers = []
         for entry in entries:
-            room = self._rooms.setdefault(entry.room, _Room(self._first_epoch))
+            if (room := self._rooms.get(entry.room)) is None:
+                room = self._rooms[entry.room] = _Room(self._first_epoch)
+                self.outbox.created(entry.room, room.epoch, entry.time)
             room.seq += 1
             room.changed = entry.time
             room.rows.append(Row(room.seq, entry.update, entry.time, entry.author, entry.kind))
@@ -159,11 +163,13 @@ class MemoryStore:
         if kept is None:
             return Erased(0, 0)
         self._first_epoch = max(self._first_epoch, kept.epoch + 1)
+        self.outbox.deleted(room, kept.epoch)
         return Erased(len(kept.rows), len(kept.snapshots))
 
     async def unsign(self, author: str, room: str | None = None) -> Unsigned:
         """See `Store.unsign`."""
         await self.check()
+        self.outbox.unsign(author, room)
         done = [kept.unsign(author) for name, kept in self._rooms.items() if room is None or name == room]
         return Unsigned(sum(one.rows for one in done), sum(one.snapshots for one in done))
 
@@ -213,6 +219,7 @@ class MemoryStore:
         moment = to_seconds(to_nanoseconds(info.time))
         info = replace(info, id=self._last_id, time=moment, size=len(state), checksum=checksum(state))
         kept.snapshots[info.id] = info, state
+        self.outbox.snapshot(info)
         return info
 
     async def snapshots(self, room: str, *, before: int | None = None, limit: int = 100) -> list[SnapshotInfo]:

@@ -120,6 +120,67 @@ def _history_snapshots(db: Database) -> None:
     db.execute("INSERT INTO epochs (id, first, unclean) VALUES (1, 1, 0)")
 
 
+@migrations(name="003_outbox")
+def _outbox(db: Database) -> None:
+    db.execute("ALTER TABLE rooms ADD COLUMN told INTEGER NOT NULL DEFAULT 0")  # the last row of which hooks were told
+    db.execute("UPDATE rooms SET told = head")
+    # One line for each event and target. `due` is set for the first of a lane (a target's notices of one room) alone.
+    # Without AUTOINCREMENT the number of one that was delivered would be given to another, before those that wait.
+    db.execute(
+        "CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, id TEXT NOT NULL, "
+        'event TEXT NOT NULL, room TEXT NOT NULL, "time" INTEGER NOT NULL, details TEXT NOT NULL, '
+        "attempts INTEGER NOT NULL DEFAULT 0, due INTEGER, tried INTEGER, dead INTEGER, error TEXT NOT NULL DEFAULT '')"
+    )
+    db.execute("CREATE INDEX outbox_lanes ON outbox (target, room, seq) WHERE dead IS NULL")
+    db.execute("CREATE INDEX outbox_due ON outbox (target, due, seq) WHERE due IS NOT NULL")
+    db.execute("CREATE INDEX outbox_dead ON outbox (dead) WHERE dead IS NOT NULL")
+    db.execute(
+        "CREATE TRIGGER outbox_first AFTER INSERT ON outbox WHEN NOT EXISTS (SELECT 1 FROM outbox WHERE "
+        "target = NEW.target AND room = NEW.room AND dead IS NULL AND seq < NEW.seq) "
+        "BEGIN UPDATE outbox SET due = 0 WHERE seq = NEW.seq; END"
+    )
+    db.execute(
+        "CREATE TABLE outbox_wanted (event TEXT NOT NULL, target INTEGER NOT NULL, PRIMARY KEY (event, target)) "
+        "WITHOUT ROWID"
+    )
+    # Who has joined and not left: if the process dies, nobody else knows.
+    db.execute(
+        "CREATE TABLE outbox_present (client TEXT NOT NULL, room TEXT NOT NULL, details TEXT NOT NULL, "
+        "PRIMARY KEY (client, room))"
+    )
+    now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000000"
+    # A base is the server's own affair.
+    for name, when, only, event, id, room, moment, details in (
+        (
+            *("outbox_created", "AFTER INSERT ON rooms", "", "room.created"),
+            *("'created-' || NEW.id || '-' || NEW.created", "NEW.name", "NEW.created"),
+            "json_object('epoch', NEW.epoch)",
+        ),
+        (
+            *("outbox_deleted", "AFTER DELETE ON rooms", "", "room.deleted"),
+            *("'deleted-' || OLD.id || '-' || OLD.created", "OLD.name", now),
+            "json_object('epoch', OLD.epoch)",
+        ),
+        (
+            *("outbox_snapshot", "AFTER INSERT ON snapshots", "NEW.reason <> 'base' AND ", "snapshot.made"),
+            *(
+                "'snapshot-' || NEW.id || '-' || NEW.time",
+                "(SELECT name FROM rooms WHERE id = NEW.room_id)",
+                "NEW.time",
+            ),
+            "json_object('snapshot', NEW.id, 'seq', NEW.covers, 'reason', NEW.reason, 'label', NEW.label, "
+            "'user', NEW.author, 'bytes', NEW.size)",
+        ),
+    ):
+        db.execute(
+            f"CREATE TRIGGER {name} {when} WHEN {only}EXISTS (SELECT 1 FROM outbox_wanted "
+            f"WHERE event = '{event}') BEGIN "
+            'INSERT INTO outbox (target, id, event, room, "time", details) '
+            f"SELECT target, {id}, '{event}', {room}, {moment}, {details} FROM outbox_wanted WHERE event = '{event}'; "
+            "END"
+        )
+
+
 def is_outage(error: sqlite3.Error) -> bool:
     """Whether the machine failed (true), or what the file holds is at fault (false)."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in OUTAGES

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
+from uuid import uuid4
 
 from ..errors import DamagedRoom, SettingsError, Unavailable
 from . import Entry, Erased, Reach, Reason, RoomInfo, Row, SnapshotInfo, State, Stored, Unsigned, draft
 from .copies import Copy, Told
 from .past import DELETE_SNAPSHOTS
 from .schema import SETTING
+from .sqlite_outbox import SQLiteOutbox
 from .tables import Known, Tables
 from .writer import Again, Writer
 
@@ -38,7 +40,8 @@ class SQLiteStore:
         failpoint: For tests: called on the store's thread with the name of each step (`append.before_commit`,
             `append.after_commit`, `load.page`, `compact.read`, `compact.checkpoint`, `compact.before_commit`,
             `compact.after_commit`, `forget.before_commit`, `erase.before_commit`, `snapshot.before_commit`,
-            `copy.step`, `check.before_commit`). What it raises is handled as if the step had failed.
+            `copy.step`, `outbox.before_commit`, `check.before_commit`). What it raises is handled as if the step had
+            failed.
 
     Besides what `Store` promises: `append` and `compact` raise `DamagedRoom` when the room's pages cannot be written;
     nothing of that call is kept, and other rooms are not concerned.
@@ -48,6 +51,7 @@ class SQLiteStore:
         self.path = Path(os.path.abspath(path))
         self._failpoint = failpoint or _pass
         self._writer = Writer(self.path, self._failpoint)
+        self.outbox = SQLiteOutbox(lambda: self._writer, lambda: uuid4().hex)
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -22,6 +22,7 @@ from ..errors import DamagedRoom, Unavailable
 from . import Entry, Erased, Kind, Row
 from .authors import Authors
 from .listing import Listing
+from .outgoing import Outgoing
 from .past import Past
 from .seal import NONSENSE, checkpoint_seal, row_seal, to_nanoseconds, to_seconds
 
@@ -69,6 +70,7 @@ class Tables:
         past: The statements about history and snapshots.
         authors: Those about who made what.
         listing: Those about which rooms there are.
+        outgoing: Those about what is to be told.
     """
 
     def __init__(self, db: Database, failpoint: Callable[[str], None]) -> None:
@@ -79,6 +81,7 @@ class Tables:
         self.past = Past(db, failpoint, self.find, self._checkpoint)
         self.authors = Authors(db, failpoint, self.past)
         self.listing = Listing(db)
+        self.outgoing = Outgoing(db, failpoint)
 
     def close(self) -> None:
         """Close the connection; SQLite moves the write-ahead log into the file, if it can."""

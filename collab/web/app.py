@@ -20,6 +20,7 @@ from ..auth.modes import Authorizer, authorizer
 from ..errors import Draining
 from ..history.archive import Archive
 from ..history.schedule import Schedule
+from ..hooks.telling import Hooks
 from ..hub import Hub
 from ..letters import Letter
 from ..log import get_logger
@@ -66,6 +67,7 @@ class App(anyio.AsyncContextManagerMixin):
             authorize = self.access = authorizer(settings.auth, host=settings.server.host)
         self.revoked = Revoked()
         self.archive = Archive(self.hub)
+        self.hooks = Hooks(self.hub)
         self.sockets = Sockets(self.hub, authorize, self.revoked.covers)
         self._running = False
         self._api = Api(self, authorize)
@@ -97,6 +99,7 @@ class App(anyio.AsyncContextManagerMixin):
             self.archive.start()
             Schedule(self.hub, self.archive).start()
             await self._api.open()
+            await self.hooks.open()
             self.hub.start_soon(self.revoked.follow, self.sockets.look_after)
             await self.sockets.try_out()
             self._running = True
@@ -105,6 +108,7 @@ class App(anyio.AsyncContextManagerMixin):
             finally:
                 self._running = False
                 await self.sockets.cut()
+                await self.hooks.close()
                 self._api.close()
 
     def _hear(self, listener: Listener, room: str, text: str, seat: Seat) -> None:

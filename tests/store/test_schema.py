@@ -82,10 +82,11 @@ def test_the_connection_keeps_its_promises(path):
 def test_the_tables(path):
     with opened(path) as db:
         tables = {"rooms", "log", "checkpoints", "probe", "snapshots", "snapshot_states", "epochs"}
+        tables |= {"outbox", "outbox_wanted", "outbox_present"}
         assert set(db.table_names()) == tables | {"_sqlite_migrations", "sqlite_sequence"}
         assert db.table("log").pks == ["room_id", "seq"]
         applied = [one.name for one in migrations.applied(db)]
-        assert applied == ["001_rooms_log_checkpoints", "002_history_snapshots"]
+        assert applied == ["001_rooms_log_checkpoints", "002_history_snapshots", "003_outbox"]
     with opened(path) as db:
         assert migrations.pending(db) == []
 

@@ -24,6 +24,7 @@ from ...auth.modes import Authorizer, long_enough
 from ...auth.where import find_token
 from ...errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized
 from ...history.archive import Archive
+from ...hooks.telling import Hooks
 from ...hub import Hub
 from ...log import get_logger
 from ...names import checked_name
@@ -57,6 +58,7 @@ class Served(Protocol):
     archive: Archive
     sockets: Sockets
     revoked: Revoked
+    hooks: Hooks
     access: Authorizer | None
 
     async def revoke(self, *, subject: str | None = None, token_id: str | None = None, seconds: float = ...) -> None:

@@ -23,6 +23,7 @@ from .backup import Backup
 from .connections import Connections
 from .document import Document
 from .history import History
+from .hooks import Hooks
 from .numbers import Count
 from .page import POLICY, page
 from .presence import Here
@@ -104,6 +105,7 @@ class Api:
             History(served.archive, travel, returns, self._desk, self._audit),
             Connections(served, self._audit),
             Quarantine(served, self._audit),
+            Hooks(served, self._audit),
             Server(served, self._audit),
             Count(served),
             Backup(served, self._audit),
