@@ -193,7 +193,8 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
     assert desk.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])").find("opens") < 0
 
 
-VIEWS = ["", "rooms", "connections", "audit", "quarantine", "settings", f"rooms/{quote(ROOM, safe='')}"]
+BOARD = "board / 会議 ü"
+VIEWS = ["", "rooms", "connections", "audit", "quarantine", "settings", f"rooms/{quote(BOARD, safe='')}"]
 SIZES = {"desk": (1280, 860), "phone": (390, 844)}
 
 
@@ -218,12 +219,12 @@ def lived_in(server):
             assert answer.status_code == 200
         for line in ("One", "One two", "Three"):
             document = {"type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": line}]}]}
-            assert http.put(f"{path_of(ROOM)}/document", json=document).status_code == 200
-            assert http.post(f"{path_of(ROOM)}/snapshots", json={"label": line}).status_code == 201
+            assert http.put(f"{path_of(BOARD)}/document", json=document).status_code == 200
+            assert http.post(f"{path_of(BOARD)}/snapshots", json={"label": line}).status_code == 201
     entry = Aside("update", "a room", "tick", "the server ended 2 times while it took it in (SIGSEGV)", 60.0, "ana")
     write(server.folder / "rooms.sqlite3.crashes" / entry.file, asdict(entry))
-    target = f"/{quote(ROOM)}?token={editor_token('ana')}"
-    with crowd(server, [ROOM, ROOM], target=target):
+    target = f"/{quote(BOARD)}?token={editor_token('ana')}"
+    with crowd(server, [BOARD, BOARD], target=target):
         yield server
     (server.folder / "rooms.sqlite3.crashes" / entry.file).unlink(missing_ok=True)
 
@@ -297,9 +298,9 @@ def test_the_whole_way_by_keyboard(lived_in, window):
     tab_to("Rooms")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_be_focused()
-    tab_to(ROOM)
+    tab_to(BOARD)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text(ROOM)
+    expect(page.get_by_role("heading", level=1)).to_have_text(BOARD)
     expect(page.locator("#paper")).to_have_attribute("data-shown", re.compile("^read"))
     tab_to("Moment")
     page.keyboard.press("ArrowLeft")
@@ -330,7 +331,7 @@ def test_a_client_is_sent_away_and_something_is_released(lived_in, window):
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_label("In the room").fill("another room")
     expect(page.locator(".facts")).to_contain_text("Nobody")
-    page.get_by_label("In the room").fill(ROOM)
+    page.get_by_label("In the room").fill(BOARD)
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_role("button", name="Disconnect ana").first.click()
     page.get_by_label("Stay away").check()
