@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -75,6 +76,7 @@ class Eye:
 
     def secret(self, name: str, value: str | None = None) -> str:
         """A new one, or `value`, to be looked for from now on."""
+        assert name not in self.hidden, f"{name} would not be looked for any more"
         self.hidden[name] = value or f"{name.replace(' ', '-')}-{secrets.token_urlsafe(27)}"
         return self.hidden[name]
 
@@ -154,6 +156,7 @@ class Scene:
     beside: list[str] = field(default_factory=list)
     """What commands wrote."""
 
+    @cached_property
     def shown(self) -> dict[str, str]:
         """What is shown as a token: the right one, and others."""
         secret = str(self.env.get("JWT_SECRET") or "y" * 32)
@@ -222,7 +225,7 @@ async def scene(mode: str, form: str, folder: Path) -> AsyncIterator[Scene]:
 
 async def editors(server: Server, at: Scene) -> None:
     """Both protocols, each token at each place."""
-    for token in at.shown().values():
+    for token in at.shown.values():
         wrapped = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
         for target, headers in (
             (f"/notes?token={token}", []),
@@ -303,7 +306,7 @@ async def admins(server: Server, at: Scene) -> None:
     text, label, note = eye.text("text by an admin"), eye.text("label"), eye.text("note of a snapshot")
     plain = {"content-type": "text/plain"}
     async with httpx.AsyncClient(base_url=f"{server.http_url}/api/v1", timeout=30) as client:
-        for token in (at.admin, wrong, *at.shown().values()):
+        for token in (at.admin, wrong, *at.shown.values()):
             for headers, query in (
                 ({"authorization": f"Bearer {token}"}, ""),
                 ({"authorization": f"Basic {token}"}, ""),
