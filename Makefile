@@ -36,7 +36,7 @@ serve: $(SERVER) ## Run the server on 127.0.0.1:1234, with SQLite in ./data
 test: $(DEV) debian node console ## Install what the tests need and run them all (ARGS="--full": the long forms too)
 	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS) || { code=$$?; [ $$code = 1 ] || exit $$code; \
 	  printf '\n=== What failed, once more, with the machine to itself. What passes now has a weakness of time: mend it too.\n\n'; \
-	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --exitfirst -rfEp $(ARGS); }
+	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none --maxfail=3 -rfEp $(ARGS); }
 
 abuse: $(DEV) ## Show what becomes of each kind of abuse, with figures (ARGS=--full: the long form, a half hour)
 	$(BIN)/python -m pytest --abuse -q $(ARGS)

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,14 @@ from collab.supervisor import DEATH, NOTES, PIPE, RESTARTS, exit_code, name_of, 
 pytestmark = pytest.mark.timeout(60)
 
 PROGRAM = Path(collab.supervisor.__file__)
+
+
+@contextmanager
+def hangups(handler: signal.Handlers) -> Iterator[None]:
+    """What becomes of SIGHUP in processes that begin here, also in tests that run under nohup."""
+    before = signal.signal(signal.SIGHUP, handler)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Supervised:
@@ -91,7 +101,7 @@ def test_a_stop_is_passed_on_and_waited_for():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_who_was_told_to_stop_is_not_started_again(number):
-    with Supervised(f"signal.signal({number}, signal.SIG_DFL); {WAIT}") as supervised:
+    with hangups(signal.SIG_DFL), Supervised(f"signal.signal({number}, signal.SIG_DFL); {WAIT}") as supervised:
         assert supervised.line() == "up"
         supervised.process.send_signal(number)
         assert supervised.end() == (128 + number, "")
@@ -117,12 +127,7 @@ def test_who_does_not_stop_is_killed():
 
 
 def test_nohup_is_respected():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        supervised = Supervised(WAIT)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    with supervised:
+    with hangups(signal.SIG_IGN), Supervised(WAIT) as supervised:
         assert supervised.line() == "up"
         supervised.process.send_signal(signal.SIGHUP)
         supervised.process.send_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ import pytest
 from pycrdt import Text
 
 from tests.faults.images import found_in, integrity
-from tests.faults.pythons import VERSIONS, with_dependencies
+from tests.faults.pythons import RUNNING, VERSIONS, with_dependencies
 from tests.faults.told import Told
 from tests.faults.writers import Book, Writer, complete
 from tests.support.raw import EMPTY_VECTOR, Peer, Raw, sync1
@@ -26,7 +26,13 @@ def shown(books: list[Book], watchers: list[Peer]) -> set[str]:
     return set[str]().union(*(book.audit(watcher.doc) for book, watcher in zip(books, watchers, strict=True)))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The Python that runs here and the newest one; with `--full`, every supported one."""
+    if "version" in metafunc.fixturenames:
+        full = metafunc.config.getoption("--full")
+        metafunc.parametrize("version", VERSIONS if full else dict.fromkeys((RUNNING, VERSIONS[-1])))
+
+
 async def test_o01_sigterm_with_200_clients(told, figure, version):
     """20 write, 180 look on, in 10 rooms: all are told 1012, the process ends with 0 within 6 s, nothing is lost."""
     python = await asyncio.to_thread(with_dependencies, version)
