@@ -48,6 +48,8 @@ async def store() -> Moody:
 @pytest.fixture
 async def app(store):
     async with App(Settings(store={"url": "memory:"}), store=store) as app:
+        await anyio.wait_all_tasks_blocked()  # what is in the outbox has been counted
+        store.checks = 0
         yield app
 
 
