@@ -84,9 +84,12 @@ class Watch:
         token: Of its metrics.
         receiver: Who is told of alerts.
         times: How much faster than in docker/ time runs for them.
+        port: The server's internal port, if it has one.
     """
 
-    def __init__(self, folder: Path, server: Server, token: str, receiver: Receiver, times: float) -> None:
+    def __init__(
+        self, folder: Path, server: Server, token: str, receiver: Receiver, times: float, port: int | None = None
+    ) -> None:
         self._folder = folder
         self._ports = prometheus, alertmanager = free_port(), free_port()
         self.url = f"http://127.0.0.1:{prometheus}"
@@ -97,7 +100,7 @@ class Watch:
         self._write(
             "prometheus/prometheus.yml", times, ("/etc/prometheus/rules", f"{folder}/rules"),
             ("/run/secrets/metrics_token", f"{folder}/token"), ("alertmanager:9093", f"127.0.0.1:{alertmanager}"),
-            ("collab:1234", f"127.0.0.1:{server.port}"),
+            ("collab:9464", f"127.0.0.1:{port or server.port}"),
         )  # fmt: skip
         self._write("alertmanager/alertmanager.yml", times, ("http://receiver.example.com", receiver.url))
         self._running = ExitStack()
