@@ -18,6 +18,7 @@ from collab.notes import write
 from collab.store import Entry, open_store
 from tests.browser.console import KEYS, TOKEN, api, crowd, editor_token, enter, faults, path_of, shown, sign_in
 from tests.browser.demo import demo_url, saved, text
+from tests.support.receiver import SECRET, Receiver
 from tests.support.server import Server
 
 UPDATE = bytes.fromhex("01010700040104746578740568656c6c6f00")
@@ -27,9 +28,11 @@ AGREED = ["Plan for the move", "We meet on Monday at nine.", "Ben brings coffee.
 
 @pytest.fixture(scope="module")
 def server():
-    """One where editors have names."""
-    with Server(env={**KEYS, "COLLAB_ADMIN__TOKEN": TOKEN}) as running:
-        yield running
+    """One where editors have names, and tells an application what happens: of snapshots it wants to hear nothing."""
+    with Receiver(lambda event: 410 if event["event"] == "snapshot.made" else 204) as receiver:
+        hooks = {"COLLAB_HOOKS__URLS": receiver.url, "COLLAB_HOOKS__SECRET": SECRET}
+        with Server(env={**KEYS, **hooks, "COLLAB_ADMIN__TOKEN": TOKEN}) as running:
+            yield running
 
 
 def everybody_has(editors, wanted, within: float = 15.0) -> None:
@@ -194,7 +197,7 @@ def test_three_type_and_an_admin_goes_back_and_takes_that_back(server, window, p
 
 
 BOARD = "board / 会議 ü"
-VIEWS = ["", "rooms", "connections", "audit", "quarantine", "settings", f"rooms/{quote(BOARD, safe='')}"]
+VIEWS = ["", "rooms", "connections", "audit", "webhooks", "quarantine", "settings", f"rooms/{quote(BOARD, safe='')}"]
 SIZES = {"desk": (1280, 860), "phone": (390, 844)}
 
 
@@ -235,6 +238,9 @@ def settled(page, view: str) -> None:
         expect(page.locator(".figure .value strong").first).not_to_have_text("–")
     elif view.startswith("rooms/"):
         expect(page.locator("#paper")).to_have_attribute("data-shown", re.compile("^read"))
+    elif view == "webhooks":
+        page.get_by_label("Those that were given up").check()
+        expect(page.locator("tbody tr").first).to_be_visible()
     elif view == "quarantine":
         expect(page.locator(".aside li")).to_have_count(1)
     else:
@@ -344,6 +350,19 @@ def test_a_client_is_sent_away_and_something_is_released(lived_in, window):
     page.get_by_role("button", name="Release").click()
     expect(page.get_by_role("dialog")).to_contain_text("a room")
     page.keyboard.press("Escape")
+
+    page.get_by_role("link", name="Webhooks").click()
+    expect(page.locator(".facts")).to_contain_text("given up")
+    page.get_by_label("Those that were given up").check()
+    expect(page.locator("tbody tr").first).to_contain_text("status 410")
+    page.get_by_role("button", name="Try again: snapshot.made").first.click()
+    expect(page.locator("#told")).to_contain_text("snapshot.made is told again")
+    page.get_by_role("button", name="Try all of these again…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Try all again").click()
+    expect(page.locator("#told")).to_contain_text("They wait once more")
+    page.get_by_role("button", name="Send a test event").click()
+    expect(page.locator("#told")).to_contain_text("on its way")
+    page.get_by_label("Those that were given up").uncheck()
 
     page.get_by_role("link", name="Settings").click()
     page.get_by_label("Only what was set").check()

@@ -11,6 +11,7 @@ import { roomsView } from './rooms'
 import { forget, start } from './samples'
 import { settingsView } from './settings'
 import type { Server } from './types'
+import { webhooksView } from './webhooks'
 
 /** Draws into the page until the signal says that another view comes. */
 export type View = (page: HTMLElement, signal: AbortSignal, rest: string) => void | Promise<void>
@@ -20,6 +21,7 @@ const VIEWS: [path: string, title: string, view: View][] = [
   ['rooms', 'Rooms', roomsView],
   ['connections', 'Connections', connectionsView],
   ['audit', 'Audit log', auditView],
+  ['webhooks', 'Webhooks', webhooksView],
   ['quarantine', 'Quarantine', quarantineView],
   ['settings', 'Settings', settingsView]
 ]

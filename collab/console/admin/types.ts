@@ -21,6 +21,8 @@ export interface RoomStats extends Room { live: { bytes: number, writers: number
 export interface Place { room: string, subject: string | null, level: string | null, behind: boolean, since: string }
 export interface Client { id: number, address: string, origin: string | null, transport: string, buffered: number, silent_seconds: number, places: Place[] }
 export interface Present { client: number, state: { user?: { name?: unknown, color?: unknown } } | null }
+export interface Told { id: number, event: string, room: string, url: string | null, time: string, attempts: number, dead: string | null, error: string }
+export interface Outbox extends Page<Told> { waiting: number, dead: number }
 export interface Snapshot { id: number, covers: number, time: string, label: string, note: string, author: string | null, reason: string, pinned: boolean, size: number }
 export interface Edits { author: string | null, begin: string, end: string, first: number, last: number, edits: number }
 export interface Done { room: string, bytes: number, before: Snapshot | null, seq: number | null }
