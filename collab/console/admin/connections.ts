@@ -2,6 +2,7 @@ import { get, left, send } from './api'
 import { ask, tell } from './dialog'
 import { every, h, Lines, say } from './dom'
 import { ago, bytes, named, plural, visible } from './format'
+import { Pager } from './pager'
 import type { Client, Page } from './types'
 
 const EACH_PAGE = 50
@@ -28,21 +29,17 @@ export function disconnect (client: Client, after: () => void): void {
 }
 
 export function connectionsView (page: HTMLElement, signal: AbortSignal): void {
-  let cursors: (string | undefined)[] = [undefined]
-  let next: string | null = null
   const room = h('input', { type: 'search', autocomplete: 'off', spellcheck: 'false', maxlength: 512 })
   const subject = h('input', { type: 'search', autocomplete: 'off', spellcheck: 'false', maxlength: 512 })
   const told = h('p', { class: 'facts', role: 'status' })
   const body = h('tbody', {})
-  const back = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.pop(); again() } }, 'Previous')
-  const forth = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.push(next ?? undefined); again() } }, 'Next')
   const heads = [['who', 'Who'], ['rooms', 'Rooms'], ['address', 'Address'], ['since', 'Since'], ['state', 'State'], ['act', '']] as const
-  const pager = h('nav', { class: 'pager', 'aria-label': 'Pages', hidden: true }, back, forth)
+  const pager = new Pager(() => again())
   const table = h('table', { class: 'clients' }, h('caption', { class: 'unseen' }, 'Connections'),
     h('thead', {}, h('tr', {}, ...heads.map(([name, label]) => label === '' ? h('td', { class: `c-${name}` }) : h('th', { scope: 'col', class: `c-${name}` }, label)))), body)
   page.append(h('h1', {}, 'Connections'),
     h('div', { class: 'controls' }, h('label', { class: 'field' }, h('span', {}, 'In the room (its exact name)'), room), h('label', { class: 'field' }, h('span', {}, 'Of the user'), subject)),
-    told, table, pager)
+    told, table, pager.element)
 
   const lines = new Lines<Client>(body, (one) => String(one.id), (client) => {
     const who = h('th', { scope: 'row', class: 'c-who' })
@@ -76,22 +73,19 @@ export function connectionsView (page: HTMLElement, signal: AbortSignal): void {
 
   const again = every(4000, signal, async () => {
     try {
-      const found = await get<Page<Client>>('/connections', { room: room.value, subject: subject.value, limit: EACH_PAGE, cursor: cursors.at(-1) }, signal)
-      next = found.next
+      const found = await get<Page<Client>>('/connections', { room: room.value, subject: subject.value, limit: EACH_PAGE, cursor: pager.cursor }, signal)
+      pager.came(found.next)
       lines.draw(found.items)
-      pager.hidden = cursors.length === 1 && next === null
-      back.disabled = cursors.length === 1
-      forth.disabled = next === null
       table.hidden = found.items.length === 0
-      const from = (cursors.length - 1) * EACH_PAGE
-      say(told, found.items.length === 0 ? 'Nobody is connected who fits.' : next === null && cursors.length === 1 ? plural(found.items.length, 'connection') : `${from + 1} to ${from + found.items.length} shown, the oldest first`)
+      const from = pager.before * EACH_PAGE
+      say(told, found.items.length === 0 ? 'Nobody is connected who fits.' : pager.only ? plural(found.items.length, 'connection') : `${from + 1} to ${from + found.items.length} shown, the oldest first`)
     } catch (error) {
       if (!left(error)) say(told, error instanceof Error ? error.message : String(error))
     }
   })
   for (const field of [room, subject]) {
     field.addEventListener('input', () => {
-      cursors = [undefined]
+      pager.first()
       again()
     })
   }

@@ -1,6 +1,7 @@
 import { get, left } from './api'
 import { h, Lines, say } from './dom'
 import { ago, bytes, count, named, plural } from './format'
+import { Pager } from './pager'
 import type { Page, Room } from './types'
 
 const EACH_PAGE = 50
@@ -11,8 +12,6 @@ let search = ''
 let sort = 'name'
 
 export async function roomsView (page: HTMLElement, signal: AbortSignal): Promise<void> {
-  let cursors: (string | undefined)[] = [undefined]
-  let next: string | null = null
   let current = new AbortController()
 
   const field = h('input', { type: 'search', id: 'search', value: search, placeholder: 'A part of the name', autocomplete: 'off', spellcheck: 'false', maxlength: 512 })
@@ -21,14 +20,12 @@ export async function roomsView (page: HTMLElement, signal: AbortSignal): Promis
   const heads = ORDERS.map(([order, label]) => h('th', { scope: 'col', class: `c-${order.replace('-', '')}` },
     h('button', { type: 'button', class: 'order', 'data-order': order, onclick: () => { sort = order; first() } }, label)))
   const body = h('tbody', {})
-  const back = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.pop(); void load() } }, 'Previous')
-  const forth = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.push(next ?? undefined); void load() } }, 'Next')
-  const pager = h('nav', { class: 'pager', 'aria-label': 'Pages', hidden: true }, back, forth)
+  const pager = new Pager(() => void load())
   const table = h('table', { class: 'rooms' }, h('caption', { class: 'unseen' }, 'Rooms'),
     h('thead', {}, h('tr', {}, ...heads, h('th', { scope: 'col', class: 'c-edits' }, 'Edits'), h('th', { scope: 'col', class: 'c-here' }, 'Here'))), body)
   page.append(h('h1', {}, 'Rooms'),
     h('div', { class: 'controls' }, h('label', { class: 'field' }, h('span', {}, 'Search'), field)),
-    wrong, told, table, pager)
+    wrong, told, table, pager.element)
 
   const lines = new Lines<Room>(body, (room) => room.name, (room) => {
     const cells = { changed: h('td', { class: 'c-changed' }), bytes: h('td', { class: 'c-bytes' }), edits: h('td', { class: 'c-edits' }), here: h('td', { class: 'c-here' }) }
@@ -52,14 +49,11 @@ export async function roomsView (page: HTMLElement, signal: AbortSignal): Promis
       head.ariaSort = order !== sort ? null : order === 'name' ? 'ascending' : 'descending'
     }
     try {
-      const found = await get<Page<Room> & { total: number }>('/rooms', { search, sort, limit: EACH_PAGE, cursor: cursors.at(-1) }, mine.signal)
-      next = found.next
+      const found = await get<Page<Room> & { total: number }>('/rooms', { search, sort, limit: EACH_PAGE, cursor: pager.cursor }, mine.signal)
+      pager.came(found.next)
       lines.draw(found.items)
       table.hidden = found.items.length === 0
-      pager.hidden = cursors.length === 1 && next === null
-      back.disabled = cursors.length === 1
-      forth.disabled = next === null
-      const from = (cursors.length - 1) * EACH_PAGE
+      const from = pager.before * EACH_PAGE
       say(told, found.total === 0
         ? (search === '' ? 'No room holds anything yet.' : 'No room has this in its name.')
         : `${plural(found.total, 'room')}${found.total > found.items.length ? `, ${count(from + 1)} to ${count(from + found.items.length)} shown` : ''}`)
@@ -72,7 +66,7 @@ export async function roomsView (page: HTMLElement, signal: AbortSignal): Promis
   }
 
   function first (): void {
-    cursors = [undefined]
+    pager.first()
     void load()
   }
 

@@ -2,28 +2,25 @@ import { get, left, send } from './api'
 import { ask, tell } from './dialog'
 import { every, h, Lines, say } from './dom'
 import { ago, count, named, plural, visible } from './format'
+import { Pager } from './pager'
 import type { Outbox, Told } from './types'
 
 const EACH_PAGE = 50
 
 export function webhooksView (page: HTMLElement, signal: AbortSignal): void {
-  let cursors: (string | undefined)[] = [undefined]
-  let next: string | null = null
   let dead = 0
   const told = h('p', { class: 'facts', role: 'status' })
   const body = h('tbody', {})
   const given = h('input', { type: 'checkbox', id: 'given-up' })
   const all = h('button', { type: 'button', class: 'quiet edged', hidden: true, onclick: () => replayAll() }, 'Try all of these again…')
   const trial = h('button', { type: 'button', class: 'quiet edged', onclick: () => void test() }, 'Send a test event')
-  const back = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.pop(); again() } }, 'Previous')
-  const forth = h('button', { type: 'button', class: 'quiet', onclick: () => { cursors.push(next ?? undefined); again() } }, 'Next')
-  const pager = h('nav', { class: 'pager', 'aria-label': 'Pages', hidden: true }, back, forth)
+  const pager = new Pager(() => again())
   const heads = [['event', 'Event'], ['rooms', 'Room'], ['since', 'Happened'], ['url', 'For'], ['state', 'What became of it'], ['act', '']] as const
   const table = h('table', { class: 'clients' }, h('caption', { class: 'unseen' }, 'Webhooks'),
     h('thead', {}, h('tr', {}, ...heads.map(([name, label]) => label === '' ? h('td', { class: `c-${name}` }) : h('th', { scope: 'col', class: `c-${name}` }, label)))), body)
   page.append(h('h1', {}, 'Webhooks'), h('p', { class: 'hint' }, 'Events that an application is told, in order within each room, until it takes them.'),
     h('div', { class: 'controls tight' }, h('label', { class: 'check' }, given, h('span', {}, 'Those that were given up')), h('span', { class: 'fill' }), all, trial),
-    told, table, pager)
+    told, table, pager.element)
 
   const lines = new Lines<Told>(body, (one) => String(one.id), (one) => {
     const state = h('td', { class: 'c-state' })
@@ -41,13 +38,10 @@ export function webhooksView (page: HTMLElement, signal: AbortSignal): void {
 
   const again = every(4000, signal, async () => {
     try {
-      const found = await get<Outbox>('/hooks', { state: given.checked ? 'dead' : 'waiting', limit: EACH_PAGE, cursor: cursors.at(-1) }, signal)
-      next = found.next
+      const found = await get<Outbox>('/hooks', { state: given.checked ? 'dead' : 'waiting', limit: EACH_PAGE, cursor: pager.cursor }, signal)
+      pager.came(found.next)
       dead = found.dead
       lines.draw(found.items)
-      pager.hidden = cursors.length === 1 && next === null
-      back.disabled = cursors.length === 1
-      forth.disabled = next === null
       table.hidden = found.items.length === 0
       all.hidden = !given.checked || dead === 0
       say(told, `${count(found.waiting)} wait, ${count(dead)} given up`)
@@ -56,7 +50,7 @@ export function webhooksView (page: HTMLElement, signal: AbortSignal): void {
     }
   })
   given.addEventListener('change', () => {
-    cursors = [undefined]
+    pager.first()
     again()
   })
 
