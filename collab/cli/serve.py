@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import log, supervisor
+from .. import __version__, log, supervisor, telemetry
 from ..settings import InvalidSettings, Settings, load_settings
 from ..store import open_store
 from . import production as in_production
@@ -62,7 +62,9 @@ def serve(
             logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
     from ..web.server import run  # the supervisor, and who asks for help, do without it
 
-    raise typer.Exit(run(settings))
+    with telemetry.sending(__version__):
+        code = run(settings)
+    raise typer.Exit(code)
 
 
 def _supervise(settings: Settings) -> None:
