@@ -57,12 +57,12 @@ def serve(
     elif settings.server.supervisor:
         _supervise(settings)
     log.configure(settings.log.level, settings.log.format)
-    if settings.server.production:
-        for doubt in in_production.doubtful(settings):
-            logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
-    from ..web.server import run  # the supervisor, and who asks for help, do without it
-
     with telemetry.sending(__version__):
+        if settings.server.production:
+            for doubt in in_production.doubtful(settings):
+                logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
+        from ..web.server import run  # the supervisor, and who asks for help, do without it
+
         code = run(settings)
     raise typer.Exit(code)
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
-from ..log import Throttle, get_logger, json_formatter
+from ..log import get_logger, json_formatter
 from . import Signal, Span
 
 log = get_logger(__name__)
@@ -52,6 +53,8 @@ HEAD = ("time", "level", "event", "logger")
 """Fields of a line that have places of their own in a record."""
 URL = re.compile(r"(?<=with url: )\S+")
 LARGEST = 2**63 - 1
+EPOCH = datetime.fromtimestamp(0, UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Outlet:
@@ -71,7 +74,7 @@ class Outlet:
         self._why = _Why()
         self._providers: list[TracerProvider | LoggerProvider] = []
         self._exporters: list[_Spans | _Logs] = []
-        self._handler: _Handler | None = None
+        self._handler: _Records | None = None
         if "traces" in signals:
             tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
             spans = _Spans(self._why)
@@ -85,7 +88,7 @@ class Outlet:
             loggers.add_log_record_processor(BatchLogRecordProcessor(logs))
             self._providers.append(loggers)
             self._exporters.append(logs)
-            self._handler = _Handler(loggers)
+            self._handler = _Records(loggers)
             logging.getLogger().addHandler(self._handler)
         self._why.listen()
 
@@ -173,7 +176,7 @@ class _Sent(Span):
 # ---------------------------------------------------------------------- log records
 
 
-class _Handler(logging.Handler):
+class _Records(logging.Handler):
     """Makes records of the very fields that a line of the JSON log has, redacted as they are there."""
 
     def __init__(self, provider: LoggerProvider) -> None:
@@ -191,7 +194,7 @@ class _Handler(logging.Handler):
                 attributes["exception.stacktrace"] = attributes.pop("exception")
             self._provider.get_logger(record.name).emit(
                 LogRecord(
-                    timestamp=int(record.created * 1e9),
+                    timestamp=(datetime.fromisoformat(fields["time"]) - EPOCH) // MICROSECOND * 1_000,
                     severity_text=fields["level"],
                     severity_number=SEVERITIES.get(record.levelno, SeverityNumber.UNSPECIFIED),
                     body=_sound(fields["event"]),
@@ -225,7 +228,7 @@ class _Why(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.text = ""
-        self._floods = Throttle(log, seconds=DROPPED_SECONDS)
+        self._dropped = float("-inf")
 
     def listen(self) -> None:
         """From now on its loggers speak here only."""
@@ -242,8 +245,11 @@ class _Why(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = URL.sub("...", record.getMessage())  # a key may stand in it
         if text.startswith("Queue full"):
-            self._floods.log("warning", "telemetry dropped", error=text)
-        elif "shutdown" not in text.lower():
+            now = time.monotonic()
+            if now - self._dropped >= DROPPED_SECONDS:
+                self._dropped = now
+                log.warning("telemetry dropped", error=text)
+        elif "shutdown" not in text.lower() or not self.text:  # what it says at the end, after the reason
             self.text = text
 
 
