@@ -212,7 +212,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             raise known[1]
         try:
             with self.quarantine.reading("load", name):
-                loaded = await recovery.build(name, await self.store.load(name))
+                loaded = await recovery.opened(self.store, name)
         except DamagedRoom as error:
             self._damaged[name] = (time.monotonic(), error)
             raise

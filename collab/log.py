@@ -75,28 +75,30 @@ def configure(
     """
     stream = stream or sys.stdout
     people = format == "console" or (format == "auto" and stream.isatty())
-    chain: list[Processor] = [_head, _redact]
     if people:
         colors = stream.isatty() and not os.environ.get("NO_COLOR")
         # Not structlog's own tracebacks: with rich installed they show local variables, tokens and documents included.
         plain = structlog.dev.plain_traceback
-        chain += [
-            _printable,
+        chain: list[Processor] = [
+            *(_head, _redact, _printable),
             structlog.dev.ConsoleRenderer(
                 colors=colors, timestamp_key="time", exception_formatter=plain, sort_keys=False
             ),
         ]
-    else:
-        chain += [structlog.processors.format_exc_info, _as_json]
     output = logging.StreamHandler(stream)
     output.set_name(__name__)
-    output.setFormatter(ProcessorFormatter(processors=chain))
+    output.setFormatter(ProcessorFormatter(processors=chain) if people else json_formatter())
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if handler.name == __name__]:
         root.removeHandler(old)
     root.addHandler(output)
     logging.captureWarnings(True)
     set_level(level)
+
+
+def json_formatter() -> ProcessorFormatter:
+    """Makes of a record the line that the JSON log has of it."""
+    return ProcessorFormatter(processors=[_head, _redact, structlog.processors.format_exc_info, _as_json])
 
 
 def set_level(level: Level) -> None:

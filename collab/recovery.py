@@ -15,6 +15,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint as let_others_run
 from pycrdt import Doc
 
+from . import telemetry
 from .draft import LARGE, SLICE, Draft, from_checkpoint
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
@@ -67,6 +68,14 @@ async def build(room: str, stored: Stored) -> Loaded:
     log_bytes = sum(len(row.update) for row in stored.rows)
     size = len(stored.checkpoint or b"") + log_bytes
     return Loaded(draft.doc, size, len(stored.rows), log_bytes, tuple(sorted(poison)), draft.nesting, draft.keyed)
+
+
+async def opened(store: Store, room: str) -> Loaded:
+    """The document that is stored of `room`, for people to work on. Raises as `build`."""
+    with telemetry.span("room.open", room=room) as span:
+        loaded = await verify(store, room)
+        span.set(rows=loaded.rows, bytes=loaded.bytes)
+        return loaded
 
 
 async def _look_closely(room: str, stored: Stored, poison: list[int]) -> Draft:
@@ -192,15 +201,19 @@ async def compact(store: Store, room: str, *, keep: bool = True) -> int:
     Raises:
         DamagedRoom: The stored rows do not add up, or what yrs makes of them does not; they stay as they are.
     """
-    stored = await store.load(room)
-    if not stored.rows:
-        return 0
-    loaded = await build(room, stored)
-    if loaded.poison:
-        raise DamagedRoom(room, f"rows {', '.join(map(str, loaded.poison))} cannot be read, so they are not compacted")
-    state = await proved(room, loaded)
-    done = await store.compact(room, state, covers=stored.seq, basis=stored.covers, keep=keep)
-    return len(state) if done else 0
+    with telemetry.span("room.compact", room=room) as span:
+        stored = await store.load(room)
+        span.set(rows=len(stored.rows))
+        if not stored.rows:
+            return 0
+        loaded = await build(room, stored)
+        if loaded.poison:
+            numbers = ", ".join(map(str, loaded.poison))
+            raise DamagedRoom(room, f"rows {numbers} cannot be read, so they are not compacted")
+        state = await proved(room, loaded)
+        done = await store.compact(room, state, covers=stored.seq, basis=stored.covers, keep=keep)
+        span.set(bytes=len(state))
+        return len(state) if done else 0
 
 
 async def proved(room: str, loaded: Loaded) -> bytes:

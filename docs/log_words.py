@@ -120,6 +120,20 @@ EVENTS = {
     "store reopened": "The database is open again after `store connection discarded`.",
     "store thread died": "A fault here: nothing is stored any more until the server is started anew.",
     "sweep failed": "The round that clears away old history and snapshots ended early.",
+    "telemetry dropped": (
+        "The OpenTelemetry collector takes less than there is: a queue is full, and what does not fit is dropped. "
+        "One line in ten minutes."
+    ),
+    "telemetry not sent": (
+        "The OpenTelemetry collector did not take spans or log records. Said once, until `telemetry sent again`. "
+        "The server works without it."
+    ),
+    "telemetry off": (
+        "`OTEL_` variables ask for something that is not sent: its package is missing, or a value is not one of those "
+        "that are known here. The server works without it."
+    ),
+    "telemetry on": "Spans, log records or both go to an OpenTelemetry collector.",
+    "telemetry sent again": "The OpenTelemetry collector takes what is sent.",
     "outbox failed": "Deliveries to one URL wait for the store, which failed. Nothing is lost.",
     "outbox not looked after": "The outbox could not be counted or cleared; it is tried again within seconds.",
     "restores not looked for": (
@@ -170,12 +184,12 @@ FIELDS = {
     "kind": "`room`, `update` or `compaction`.",
     "lag": "Updates that wait for the store.",
     "limit": "The limit that was passed, in bytes.",
-    "lost": "Updates that did not reach the store.",
+    "lost": "Updates that did not reach the store; of `telemetry sent again`, spans or log records that were dropped.",
     "of": "How many rooms there were.",
     "open_files": "How many files the process may open.",
     "path": "Path of the request, without its query; or of the store's file.",
     "peer": "The address that the request came from.",
-    "problem": "What is doubtful about the setting.",
+    "problem": "What is doubtful about the setting, or keeps telemetry from being sent.",
     "reason": (
         "Why, in a sentence; of `snapshot made`: `manual`, `scheduled`, `activity`, `before restore`, `before import`."
     ),
@@ -186,6 +200,8 @@ FIELDS = {
     "seconds": "How long it took, has lasted, or was waited for.",
     "set": "What the settings say.",
     "setting": "Name of the setting.",
+    "signal": "What was sent: `traces` or `logs`.",
+    "signals": "What is sent: `traces`, `logs` or both.",
     "snapshot": "Number of the snapshot.",
     "stalled": "Clients that were cut off because they did not go by themselves.",
     "step": (

@@ -14,7 +14,7 @@ COLLAB = Path(__file__).parents[1] / "collab"
 # From the ground up. What shares a line on one floor stands in one group: there a module may import those to its left.
 FLOORS: list[list[list[str]]] = [
     [["errors"]],
-    [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log"]],
+    [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log", "telemetry"]],
     [
         ["peers", "gaps", "changes", "presence", "replica", "uptake", "room"],
         ["names"],
@@ -80,6 +80,7 @@ DRIVERS = {
     "jwt": ["auth/*"],
     "cryptography": ["auth/keys.py"],
     "structlog": ["log.py"],
+    "opentelemetry": ["telemetry/otlp.py"],
     "pydantic": ["settings/*", "web/api/*", "cli/inside.py"],
     "pydantic_settings": ["settings/*"],
     "rich": ["cli/*"],

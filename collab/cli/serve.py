@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import log, supervisor
+from .. import __version__, log, supervisor, telemetry
 from ..settings import InvalidSettings, Settings, load_settings
 from ..store import open_store
 from . import production as in_production
@@ -57,12 +57,14 @@ def serve(
     elif settings.server.supervisor:
         _supervise(settings)
     log.configure(settings.log.level, settings.log.format)
-    if settings.server.production:
-        for doubt in in_production.doubtful(settings):
-            logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
-    from ..web.server import run  # the supervisor, and who asks for help, do without it
+    with telemetry.sending(__version__):
+        if settings.server.production:
+            for doubt in in_production.doubtful(settings):
+                logger.warning("not fit for production", setting=doubt.name, problem=doubt.sentence)
+        from ..web.server import run  # the supervisor, and who asks for help, do without it
 
-    raise typer.Exit(run(settings))
+        code = run(settings)
+    raise typer.Exit(code)
 
 
 def _supervise(settings: Settings) -> None:

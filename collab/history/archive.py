@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from .. import apart
+from .. import apart, telemetry
 from ..apart import Apart
 from ..errors import CollabError, Forgotten, NoSuchRoom, NoSuchSnapshot, Unavailable
 from ..hub import Hub
@@ -111,13 +111,23 @@ class Archive:
             DamagedRoom: What is stored of it cannot be read.
             Unavailable: The store does not take the room's edits.
         """
+        with telemetry.span("snapshot.create", room=room, reason=reason.value) as span:
+            info = await self._create(room, label, note, author, reason, pinned)
+            span.set(snapshot=info.id, bytes=info.size)
+        self._hub.metrics.snapshots.inc()
+        log.info("snapshot made", room=room, snapshot=info.id, reason=reason.value, bytes=info.size)
+        return info
+
+    async def _create(
+        self, room: str, label: str, note: str, author: str | None, reason: Reason, pinned: bool
+    ) -> SnapshotInfo:
         await self.settled(room)
         async with self.alone(room):
             stored = await self._hub.store.load(room)
             if not stored.seq:
                 raise NoSuchRoom(room)
             state = await self._state(room, stored)
-            info = await self._hub.store.add_snapshot(
+            return await self._hub.store.add_snapshot(
                 room,
                 state,
                 covers=stored.seq,
@@ -128,9 +138,6 @@ class Archive:
                 author=author,
                 pinned=pinned,
             )
-        self._hub.metrics.snapshots.inc()
-        log.info("snapshot made", room=room, snapshot=info.id, reason=reason.value, bytes=info.size)
-        return info
 
     async def settled(self, room: str) -> None:
         """Returns when the store has all that the room, if it is in memory, has taken in until now."""

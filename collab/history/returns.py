@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
+from .. import telemetry
 from ..desk import LARGE, Change, Desk
 from ..errors import CollabError, Conflict, Stale
 from ..hub import Hub
@@ -101,6 +102,12 @@ class Returns:
             Conflict: That one holds something.
             CollabError: As `Travel.at` and `Desk.edit`; nothing was changed.
         """
+        with telemetry.span("room.restore_into", room=room, into=new) as span:
+            size = await self._restored_into(room, to, new, author)
+            span.set(bytes=size)
+            return size
+
+    async def _restored_into(self, room: str, to: Moment, new: str, author: str | None) -> int:
         target = (await self._travel.at(room, to))[0].whole
 
         def empty(core: RoomCore) -> None:
@@ -167,7 +174,9 @@ class Returns:
                 if before != asked:
                     raise Conflict("this Idempotency-Key was used for something else")
                 return outcome
-            outcome = await self._made(room, author, news, prepare)
+            with telemetry.span("room.restore", room=room, how=str(news["event"])) as span:
+                outcome = await self._made(room, author, news, prepare)
+                span.set(bytes=outcome.bytes)
             if key is not None:
                 self._answers[room, key] = (asked, outcome)
                 while len(self._answers) > KEYS:

@@ -7,9 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ... import __version__
+from ... import __version__, telemetry
 from ...auth import Authorize
 from ...desk import Desk
 from ...errors import CollabError
@@ -34,6 +34,7 @@ from .snapshots import Snapshots
 from .transfer import Transfer
 
 PREFIX = "/api"
+VERSION = "/v1"
 ABOUT = (
     "For administrators: the token of COLLAB_ADMIN__TOKEN, or a signed token with the level admin, as a bearer. "
     "Errors are problem+json (RFC 9457). A room's name is one segment of a path, percent-encoded, every / as %2F."
@@ -59,6 +60,34 @@ class Beside:
             await self._api({**scope, "root_path": root + PREFIX}, receive, send)
         else:
             await self._others(scope, receive, send)
+
+
+class Traced:
+    """`app` with a span around each request of who was let in: strangers make none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not telemetry.is_traced() or "admin" not in scope.get("state", {}):
+            await self._app(scope, receive, send)
+            return
+        status = 0
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        method: str = scope["method"]
+        with telemetry.request(method) as span:
+            try:
+                await self._app(scope, receive, seen)
+            finally:
+                path = getattr(scope.get("route"), "path", "")  # without the prefix, from some FastAPI on
+                prefix = scope.get("root_path", "") + ("" if path.startswith(VERSION) else VERSION)
+                span.answered(method, path and prefix + path, status)
 
 
 class Api:
@@ -112,12 +141,12 @@ class Api:
             Transfer(served, self._arrivals, self._audit),
             self._audit,
         ):
-            app.include_router(part.router, prefix="/v1")
+            app.include_router(part.router, prefix=VERSION)
         app.add_route("/openapi.json", self._description, include_in_schema=False)
         app.add_route("/docs", self._page, include_in_schema=False)
         self._describe(app)
         self._app = app
-        self._gate = Gate(app, served, Door(served, authorize))
+        self._gate = Gate(Traced(app), served, Door(served, authorize))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send)

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
+from ... import telemetry
 from ...backup import digest
 from ...errors import Conflict
 from ...log import get_logger
@@ -66,8 +67,10 @@ class Backup:
         self._busy = True
         try:
             discard(draft)  # of a server that died
-            await store.copy_to(draft)
-            stream, size, sha256 = await anyio.to_thread.run_sync(_taken, draft)
+            with telemetry.span("store.backup") as span:
+                await store.copy_to(draft)
+                stream, size, sha256 = await anyio.to_thread.run_sync(_taken, draft)
+                span.set(bytes=size)
         finally:
             self._busy = False
         try:
