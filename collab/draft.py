@@ -75,8 +75,11 @@ class Draft:
 
         Returns whether that is so. If not, this draft is good for nothing.
         """
-        if checkpoint is not None:
-            self._pairs.merge(checkpoint)
+        if checkpoint is not None and rows:  # without rows nothing is cut
+            if len(checkpoint) < LARGE:
+                self._pairs.merge(checkpoint)
+            else:
+                await to_thread.run_sync(self._pairs.merge, checkpoint)
         try:
             for start in range(0, len(rows), SLICE):
                 if not fenced(self._take_plain, [row.update for row in rows[start : start + SLICE]]):

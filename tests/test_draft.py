@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
 from collab import recovery
-from collab.draft import Draft, from_checkpoint
+from collab.draft import LARGE, Draft, from_checkpoint
 from collab.errors import DamagedRoom
 from collab.store import Kind, Row, Stored
 from collab.wire import vet
@@ -84,12 +84,21 @@ def test_letters_reach_the_document_together(monkeypatch, beside):
     assert Counted.given < 20
 
 
+def test_a_large_checkpoint_is_looked_at_for_characters_too():
+    """On another thread; what cuts one of them is seen all the same."""
+    large = applied(typed("a😀b", client=1))
+    large.get("filler", type=Text).insert(0, "z" * LARGE)
+    assert taken([b"\x01\x01\x02\x00\x84\x01\x01\x01x\x00"], large.get_update()) is None
+    assert taken([b"\x01\x01\x02\x00\x84\x01\x02\x01x\x00"], large.get_update()) is not None
+
+
 @pytest.mark.parametrize("case", HALVES, ids=lambda case: case["name"])
 def test_what_cuts_a_character_wants_a_closer_look(case):
-    """And only that: the same cases without their cuts are none."""
+    """Or else it is, taken in plainly, just what a closer look makes of it."""
     updates = [base64.b64decode(update) for update in case["updates"]]
     draft = taken(updates)
-    found = anyio.run(recovery.build, "room", Stored(1, None, 0, rows(updates)))
+    found = anyio.run(recovery._look_closely, "room", Stored(1, None, 0, rows(updates)), [])
+    assert str(found.doc.get("text", type=Text)) == case["text"]
     if draft is not None:
         assert everything(draft.doc) == everything(found.doc)
         assert vet.parse_state_vector(draft.doc.get_state()) == vet.parse_state_vector(found.doc.get_state())
