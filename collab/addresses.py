@@ -35,6 +35,7 @@ class Addresses:
     def __init__(self, house: House) -> None:
         self._house = house
         self._closed: dict[str, None] = {}
+        self._latest: Place | None = None
 
     def received(self, frame: bytes) -> None:
         """One frame.
@@ -42,6 +43,8 @@ class Addresses:
         Raises:
             BadMessage: It is malformed, and there is no document that could be closed for it.
         """
+        if self._latest is not None and self._latest.type(frame):
+            return
         house, metrics = self._house, self._house.hub.metrics
         if frame == hocuspocus.PONG:
             metrics.received["ping"].add(1)
@@ -65,7 +68,9 @@ class Addresses:
                 place.say(Close("provider_initiated"))
                 place.close()
                 del house.places[address]
+                self._latest = None
         elif place is not None:
+            self._latest = place
             place.hear(frame, message)
         elif address not in self._closed:
             place = self._made(address)
@@ -102,6 +107,7 @@ class Addresses:
     def shut(self, place: Place, error: CollabError) -> None:
         """It is over for one document; what the client still sends there, until it shows a token, is not answered."""
         place.end(error)
+        self._latest = None
         address = place.dialect.NAME.partition(" ")[2]
         if self._house.places.pop(address, None) is not None:
             if len(self._closed) >= CLOSED_ADDRESSES:

@@ -261,22 +261,24 @@ class Place:
         """
         if self.over:
             return
-        seat = self.seat
         if message is None:
-            if seat is not None and self.dialect is yjs and yjs.is_keystroke(frame) and self._type(seat, frame):
+            if self.type(frame):
                 return
             message = self.dialect.decode(frame)
         self.door.hub.metrics.received[KINDS[type(message)]].add(len(frame))
-        if seat is not None:
+        if self.seat is not None:
             self._take(frame, message)
         else:
             self._waiting.append((frame, message))
             self.door.keep(len(frame))
 
-    def _type(self, seat: Seat, frame: bytes) -> bool:
+    def type(self, frame: bytes) -> bool:
         """`hear` for a keystroke, if there is nothing more to it; else nothing was done."""
-        hub = self.door.hub
-        if seat.core.bytes > hub.settings.limits.document_bytes or not seat.type(frame[yjs.KEYSTROKE_AT :]):
+        door, seat = self.door, self.seat
+        if seat is None or self.over or (update := self.dialect.typed(frame)) is None:
+            return False
+        hub = door.hub
+        if seat.core.bytes > hub.settings.limits.document_bytes or not seat.type(update, door.clock):
             return False
         hub.metrics.received["update"].add(len(frame))
         return True

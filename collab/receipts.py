@@ -9,12 +9,12 @@ lacking, and its answer settles these, too, if the question was asked after they
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .metrics import Distribution
-from .wire.messages import Echo, Message, Saved
+from .wire.messages import SAVED, Echo, Message, Saved
 
 
 class Ledger(Protocol):
@@ -55,6 +55,10 @@ class Receipt:
     def adrift(self) -> None:
         """It was let go."""
         self.receipts.lose(self)
+
+    def landed(self, committed: bool) -> None:
+        """The store has it, or never will."""
+        self.receipts.land((self,), committed)
 
 
 @dataclass(slots=True)
@@ -116,6 +120,11 @@ class Receipts:
         """Whether the client has still to answer the question that followed its own sync step 1."""
         return any(question.count == self._count for question in self._questions)
 
+    @property
+    def asked(self) -> bool:
+        """Whether the client has any question still to answer."""
+        return bool(self._questions)
+
     def update(self, now: float, *, counted: bool = True) -> Receipt:
         """A receipt for an update that came just now."""
         return self._made(Receipt(self, self._next, now, count=self._count if counted else None))
@@ -157,6 +166,10 @@ class Receipts:
         """The document has what `receipt` is for, and the journal was told of it."""
         if self._closed:
             return
+        if receipt.echo is None and not (receipt.covers or self._echoes):
+            self._open.pop(receipt.number, None)
+            self._ledger.when(self._ledger.accepted, receipt.landed)
+            return
         settled = [receipt]
         if receipt.covers:
             covered = set(receipt.covers)
@@ -172,7 +185,7 @@ class Receipts:
             echo = self._echoes.pop(0)
             self._open.pop(echo.number, None)
             settled.append(echo)
-        self._ledger.when(self._ledger.accepted, lambda committed: self._landed(settled, committed))
+        self._ledger.when(self._ledger.accepted, lambda committed: self.land(settled, committed))
 
     def lose(self, receipt: Receipt) -> None:
         """What `receipt` is for has to come again."""
@@ -193,7 +206,8 @@ class Receipts:
         """Whether something that came before it is still open (the oldest stands first, but for what was lost)."""
         return any(number < receipt.number and other.echo is None for number, other in self._open.items())
 
-    def _landed(self, receipts: list[Receipt], committed: bool) -> None:
+    def land(self, receipts: Iterable[Receipt], committed: bool) -> None:
+        """The store has what `receipts` are for, or never will."""
         if self._closed:
             return
         if not committed:
@@ -206,4 +220,4 @@ class Receipts:
                 self._say(Echo(receipt.echo))
             elif receipt.count == self._count:
                 self._latency.observe(now - receipt.at)
-                self._say(Saved(True))
+                self._say(SAVED)

@@ -141,8 +141,8 @@ class RoomCore:
             case _:
                 raise BadMessage(f"a client has no business sending {type(message).__name__}")
 
-    def type(self, peer: Peer, update: bytes) -> bool:
-        """`receive` for what nine of ten messages are, an update that nobody wants a receipt for.
+    def type(self, peer: Peer, update: bytes, receipt: Callable[[], Receipt] | None = None) -> bool:
+        """`receive` for what nine of ten messages are; `receipt` makes one, if somebody wants it.
 
         Returns False when there is more to it, and nothing was done.
         """
@@ -152,7 +152,7 @@ class RoomCore:
             extent = vet.parse(update)
         except BadUpdate:
             return False
-        self._inbox.append(Incoming(update, extent, peer))
+        self._inbox.append(Incoming(update, extent, peer, None if receipt is None else receipt()))
         if not self._woken:
             self._woken = True
             self.wake()

@@ -70,6 +70,9 @@ class Dialect(Protocol):
     def decode(self, frame: bytes, /) -> Message:
         """The message of a frame; raises `BadMessage`."""
 
+    def typed(self, frame: bytes, /) -> bytes | None:
+        """The update in a frame whose message is a short one, as nine of ten are; None of any other."""
+
     def encode(self, message: Message, /) -> bytes | None:
         """The frame that says `message`; None when there is no word for it."""
 
@@ -182,9 +185,14 @@ class Seat:
                 return
         self._take_in(message, now)
 
-    def type(self, update: bytes) -> bool:
+    def type(self, update: bytes, clock: Callable[[], float]) -> bool:
         """`hear` for an `Update`, if there is nothing more to it than to take it in; else nothing was done."""
-        return not self._confirms and self.core.type(self, update)
+        if not self._confirms:
+            return self.core.type(self, update)
+        receipts = self._receipts
+        if receipts is None or receipts.asked or self._unanswered is not None:
+            return False
+        return self.core.type(self, update, lambda: receipts.update(clock()))
 
     def _take_in(self, message: Message, now: float) -> None:
         receipt = self._receipt(message, now)

@@ -12,6 +12,7 @@ from ..errors import BadMessage
 from . import yjs
 from .lib0 import expect_end, read_var_bytes, read_var_string, read_var_uint, var_string
 from .messages import (
+    SAVED,
     Auth,
     Awareness,
     Close,
@@ -116,6 +117,7 @@ class Hocuspocus:
         self.NAME = f"hocuspocus {address}"
         self._prefix = var_string(address)
         self.OFFSET = len(self._prefix)
+        self._saved = self._prefix + b"\x08\x01"
 
     def decode(self, frame: bytes) -> Message:
         """The message of a frame on this address; raises `BadMessage`."""
@@ -124,8 +126,14 @@ class Hocuspocus:
             raise BadMessage("the frame has another address")
         return decode(frame, at)
 
+    def typed(self, frame: bytes) -> bytes | None:
+        """The update in a frame on this address whose message is a short one; None of any other."""
+        return yjs.typed(frame, self.OFFSET) if frame.startswith(self._prefix) else None
+
     def encode(self, message: Message) -> bytes | None:
         """The frame that says `message`; None when there is no word for it."""
+        if message is SAVED:  # as often as an update
+            return self._saved
         body = _encode(message)
         return None if body is None else self._prefix + body
 

@@ -78,6 +78,10 @@ class Saved:
     applied: bool
 
 
+SAVED = Saved(True)
+"""The one that is said all day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stateless:
     """Words of an application, for whoever is here now; never stored."""

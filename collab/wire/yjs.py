@@ -30,13 +30,12 @@ NOTHING_NEW = Awareness(b"\x00")
 """An awareness update about no one: a frame of three bytes that every client takes and that changes nothing."""
 
 
-KEYSTROKE_AT = 3
-"""Where in a frame that `is_keystroke` its update begins."""
-
-
-def is_keystroke(frame: bytes) -> bool:
-    """Whether a frame is a short update: nine of ten are."""
-    return frame[:2] == b"\x00\x02" and 0 < len(frame) - KEYSTROKE_AT == frame[2] < 128
+def typed(frame: bytes, at: int = 0) -> bytes | None:
+    """The update in a frame whose message, from `at` on, is a short one, as nine of ten are; None of any other."""
+    begin = at + 3
+    if frame[at : at + 2] == b"\x00\x02" and 0 < len(frame) - begin == frame[at + 2] < 128:
+        return frame[begin:]
+    return None
 
 
 def decode(frame: bytes) -> Message:
@@ -45,8 +44,8 @@ def decode(frame: bytes) -> Message:
     Raises:
         BadMessage: The frame is empty, truncated, of an unknown type, or holds more than one message.
     """
-    if is_keystroke(frame):
-        return Update(frame[KEYSTROKE_AT:])
+    if (update := typed(frame)) is not None:
+        return Update(update)
     if not frame:
         raise BadMessage("the frame is empty")
     kind, at = read_var_uint(frame, 0)
