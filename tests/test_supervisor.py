@@ -23,11 +23,12 @@ PROGRAM = Path(collab.supervisor.__file__)
 
 
 @contextmanager
-def hangups(handler: signal.Handlers) -> Iterator[None]:
-    """What becomes of SIGHUP in processes that begin here, also in tests that run under nohup."""
-    before = signal.signal(signal.SIGHUP, handler)
+def inherited(handler: signal.Handlers, *numbers: signal.Signals) -> Iterator[None]:
+    """What becomes of signals in processes that begin here, also in tests that run under nohup or in the background."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, previous in before.items():
+        signal.signal(number, previous)
 
 
 class Supervised:
@@ -101,7 +102,10 @@ def test_a_stop_is_passed_on_and_waited_for():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_who_was_told_to_stop_is_not_started_again(number):
-    with hangups(signal.SIG_DFL), Supervised(f"signal.signal({number}, signal.SIG_DFL); {WAIT}") as supervised:
+    with (
+        inherited(signal.SIG_DFL, number),
+        Supervised(f"signal.signal({number}, signal.SIG_DFL); {WAIT}") as supervised,
+    ):
         assert supervised.line() == "up"
         supervised.process.send_signal(number)
         assert supervised.end() == (128 + number, "")
@@ -127,7 +131,7 @@ def test_who_does_not_stop_is_killed():
 
 
 def test_nohup_is_respected():
-    with hangups(signal.SIG_IGN), Supervised(WAIT) as supervised:
+    with inherited(signal.SIG_IGN, signal.SIGHUP), Supervised(WAIT) as supervised:
         assert supervised.line() == "up"
         supervised.process.send_signal(signal.SIGHUP)
         supervised.process.send_signal(signal.SIGTERM)

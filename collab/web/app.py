@@ -36,6 +36,7 @@ from .edge import Hardened, asked_at, with_cors
 from .health import Health
 from .pages import Pages
 from .sockets import Sockets
+from .unread import Unread
 
 log = get_logger(__name__)
 
@@ -79,7 +80,7 @@ class App(anyio.AsyncContextManagerMixin):
         routes = Health(self.hub).routes + pages.routes
         http = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: self._failed})
         both = Beside(self._api, http)
-        self._http = Hardened(with_cors(both, settings.server.allowed_origins))
+        self._http = Unread(Hardened(with_cors(both, settings.server.allowed_origins)))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and asked_at(scope, self.settings.server.internal_port):

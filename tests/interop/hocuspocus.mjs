@@ -166,7 +166,13 @@ export const hocuspocus = {
     documents.delete(client)
   },
 
-  hocusDisconnect ({ socket }) { find(sockets, socket).socket.disconnect() },
+  /** Resolves once it is closed: `connect` before that does nothing, since the provider counts as connected. */
+  async hocusDisconnect ({ socket }) {
+    const { socket: one } = find(sockets, socket)
+    const closed = new Promise((resolve) => one.on('disconnect', resolve))
+    one.disconnect()
+    await closed
+  },
   async hocusConnect ({ socket }) { await find(sockets, socket).socket.connect() },
 
   hocusFrames ({ socket }) {
