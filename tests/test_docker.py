@@ -13,6 +13,7 @@ import yaml
 from compose_spec import PyCompose
 
 from collab.settings import OLDER_NAMES, every_setting
+from collab.settings.sections import ServerSettings
 from tests.drills.front import Front
 
 DOCKER = Path(__file__).parents[1] / "docker"
@@ -75,6 +76,11 @@ def test_the_server_believes_nginx_alone():
     trusted = collab["environment"]["COLLAB_SERVER__TRUSTED_PROXIES"]
     assert trusted == nginx["networks"]["front"]["ipv4_address"]
     assert collab["networks"]["front"]["ipv4_address"] != trusted
+
+
+def test_nginx_lets_go_of_an_idle_connection_before_the_server_does():
+    found = re.search(r"keepalive_timeout (\d+)s;", (DOCKER / "nginx/conf.d/collab.conf").read_text())
+    assert found and int(found[1]) < ServerSettings().handshake_seconds
 
 
 def test_no_secret_stands_in_a_file():
