@@ -28,6 +28,7 @@ from .wire.structs import Point, walk
 from .wire.vet import Extent
 
 _NONE: set[Point] = set()
+_UNKNOWN = (-1, b"")
 
 LATE_UPDATES = 100
 """So many updates go into the document together, at most: a few milliseconds of work for whoever asks for it."""
@@ -97,7 +98,7 @@ class Replica:
         self._late = Typed()
         self._outside: list[bytes] = []
         self._events: list[bytes] = []
-        self._full: tuple[int, bytes] = (-1, b"")
+        self._full: tuple[int, bytes] = _UNKNOWN
         self._subscription: Subscription | None = None
         self._doc: Doc[Any]
         self.clocks: dict[int, int]
@@ -170,6 +171,7 @@ class Replica:
     def told(self) -> None:
         """What changed is being told: who asks from now on (`difference`) gets it as part of the whole."""
         self.version += 1
+        self._full = _UNKNOWN  # as large as the document, and of no more use
 
     @property
     def outside(self) -> tuple[bytes, ...]:
