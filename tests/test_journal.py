@@ -292,7 +292,7 @@ async def test_past_its_limit_a_journal_is_owed_one_merged_row():
             typist.type(f"{nth} ")
             most = max(most, typist.journal.lag_bytes)
             if nth % 50 == 0:
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
         assert most < 2 * 2_000 + 100, "what is on board and what waits"
         assert typist.journal.behind and typist.journal.lag > 490 and typist.journal.committed == 1
         assert commits.metrics.resyncs["journal"]._value.get() == 1
