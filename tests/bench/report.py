@@ -129,8 +129,9 @@ def growth_table(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def page(results: Results, machine: dict[str, Any], how: dict[str, Any]) -> str:
-    """The page of results."""
+def page(results: Results, machine: dict[str, Any], how: dict[str, Any], pictures: Sequence[Path] = ()) -> str:
+    """The page of results, with the `pictures` that lie beside it."""
+    shown = {file.stem: f"\n\n![{file.stem.replace('-', ': ')}]({file.name})" for file in pictures}
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
     parts = [
         "# Results\n\nMade by `make bench`; how, and what may be held against it: [README.md](README.md).",
@@ -147,11 +148,12 @@ def page(results: Results, machine: dict[str, Any], how: dict[str, Any]) -> str:
         ),
         "## All figures\n\nBehind a peer's figure, in brackets: ours divided by it. The column `fanout` is the load "
         "generator against a server that does nothing but pass on: what cannot be measured beyond.\n\n"
-        + figures_table(results),
+        + figures_table(results)
+        + shown.pop("peers", ""),
     ]  # fmt: skip
     grown = growth_table(results)
     if grown:
-        parts.append("## How our cost grows\n\n" + grown)
+        parts.append("## How our cost grows\n\n" + grown + "".join(shown.values()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -217,5 +219,4 @@ def write(results: Results, machine: dict[str, Any], how: dict[str, Any], folder
     }  # fmt: skip
     whole = {"machine": machine, "how": how, "results": clean}
     (folder / "results.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
-    (folder / "results.md").write_text(page(results, machine, how), "utf-8")
-    plots(results, folder)
+    (folder / "results.md").write_text(page(results, machine, how, plots(results, folder)), "utf-8")
