@@ -28,7 +28,6 @@ from .wire.structs import Point, walk
 from .wire.vet import Extent
 
 _NONE: set[Point] = set()
-_UNKNOWN = (-1, b"")
 
 LATE_UPDATES = 100
 """So many updates go into the document together, at most: a few milliseconds of work for whoever asks for it."""
@@ -98,7 +97,7 @@ class Replica:
         self._late = Typed()
         self._outside: list[bytes] = []
         self._events: list[bytes] = []
-        self._full: tuple[int, bytes] = _UNKNOWN
+        self._full: bytes | None = None
         self._subscription: Subscription | None = None
         self._doc: Doc[Any]
         self.clocks: dict[int, int]
@@ -130,6 +129,7 @@ class Replica:
         self._doc = doc
         self.clocks = vet.parse_state_vector(fenced(doc.get_state))
         self.version += 1
+        self._full = None
         self._subscription = doc.observe(self._changed)
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class Replica:
     def told(self) -> None:
         """What changed is being told: who asks from now on (`difference`) gets it as part of the whole."""
         self.version += 1
-        self._full = _UNKNOWN  # as large as the document, and of no more use
+        self._full = None  # as large as the document, and of no more use
 
     @property
     def outside(self) -> tuple[bytes, ...]:
@@ -209,9 +209,9 @@ class Replica:
         """
         if state_vector != b"\x00":
             return fenced(self.doc.get_update, state_vector)
-        if self._full[0] != self.version:  # a join storm asks for the same thing again and again
-            self._full = (self.version, fenced(self.doc.get_update))
-        return self._full[1]
+        if self._full is None:  # a join storm asks for the same thing again and again
+            self._full = fenced(self.doc.get_update)
+        return self._full
 
     def has(self, extent: Extent) -> bool:
         """Whether the document has all structs and all deletions of `extent` already.
