@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from anyio import Event
 
 from . import recovery
+from .apart import Apart
 from .errors import CollabError
 from .journal import Journal
 from .log import get_logger
@@ -37,6 +38,7 @@ class Compactor:
         self._settings = settings
         self._metrics = metrics
         self._keep = keep
+        self._apart = Apart()
         self._journals: dict[str, Journal] = {}
         self.watched: Callable[[str], AbstractContextManager[None]] = lambda room: nullcontext()
         self._work = Event()
@@ -61,7 +63,7 @@ class Compactor:
             journal = self._journals.pop(room)
             try:
                 with self.watched(room):
-                    size = await recovery.compact(self._store, room, keep=self._keep)
+                    size = await recovery.compact(self._store, room, keep=self._keep, apart=self._apart)
                 if size:
                     journal.core.bytes = size
                     self._metrics.compactions.inc()

@@ -225,14 +225,6 @@ class Connection:
         """A frame has to wait for its place: within bounds."""
         self.intake.keep(size, may_pause=all(place.asked for place in self.places.values()))
 
-    def kept(self, frames: int, size: int) -> None:
-        """They wait no longer."""
-        self.intake.kept(frames, size)
-
-    def expect(self, size: int) -> None:
-        """The client is told of presence, which it will repeat."""
-        self.intake.expect(size)
-
     @property
     def deadline(self) -> float:
         """When a decision about access has to be there (monotonic seconds)."""
@@ -363,7 +355,9 @@ class Connection:
         if self._refused is not None:
             return
         seats = [place.seat for place in self.places.values() if place.seat is not None]
-        if seats:
+        if seats and self.intake.held:
+            self.liveness.seated(now)  # it may be there and have said a lot
+        elif seats:
             self.liveness.check(seats, now)
         elif not any(place.grant for place in self.places.values()):
             self._check_deadline(now)

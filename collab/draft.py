@@ -7,14 +7,15 @@ before yrs sees them. What is not so is for `recovery.py` to look at closely, fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from anyio import to_thread
 from anyio.lowlevel import checkpoint as let_others_run
 from pycrdt import Doc
 
+from . import vetting
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row
@@ -27,8 +28,8 @@ from .wire.structs import Extent
 
 SLICE = 200
 """Rows applied between two turns of the event loop: about a millisecond."""
-LARGE = 32 * 1024
-"""Bytes from which on an update is read on another thread."""
+SLICE_BYTES = 32 * 1024
+"""And so many bytes of them."""
 
 
 @dataclass(slots=True)
@@ -76,13 +77,11 @@ class Draft:
         Returns whether that is so. If not, this draft is good for nothing.
         """
         if checkpoint is not None and rows:  # without rows nothing is cut
-            if len(checkpoint) < LARGE:
-                self._pairs.merge(checkpoint)
-            else:
-                await to_thread.run_sync(self._pairs.merge, checkpoint)
+            await vetting.aside(len(checkpoint), self._pairs.merge, checkpoint)
         try:
-            for start in range(0, len(rows), SLICE):
-                if not fenced(self._take_plain, [row.update for row in rows[start : start + SLICE]]):
+            for updates in _slices(rows):
+                long = {one: await vetting.extent(one) for one in updates if len(one) >= vetting.LONG}
+                if not fenced(self._take_plain, updates, long):
                     return False
                 await let_others_run()
             there = vet.parse_state_vector(fenced(self.doc.get_state))
@@ -90,14 +89,14 @@ class Draft:
             return False
         return there == self.clocks and self.can_be_written()
 
-    def _take_plain(self, updates: Iterable[bytes]) -> bool:
+    def _take_plain(self, updates: Iterable[bytes], vetted: Mapping[bytes, Extent]) -> bool:
         typed, clocks, pairs, keyed = Typed(), self.clocks, self._pairs, self.keyed
         with self.doc.transaction():
             for update in updates:
                 if (moved := typed.follow(update)) is not None:
                     clocks[moved[0]] = moved[1]
                     continue
-                extent = vet.parse(update)
+                extent = (vetted and vetted.get(update)) or vet.parse(update)
                 if extent.missing(clocks):
                     return False
                 if len(extent.structs) == 1 and not extent.deletes:
@@ -134,6 +133,20 @@ class Draft:
         return True
 
 
+def _slices(rows: Sequence[Row]) -> Iterator[list[bytes]]:
+    """The updates of `rows`, so many at a time as take about a millisecond."""
+    some: list[bytes] = []
+    size = 0
+    for row in rows:
+        if some and (len(some) == SLICE or size + len(row.update) > SLICE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(row.update)
+        size += len(row.update)
+    if some:
+        yield some
+
+
 async def from_checkpoint(room: str, checkpoint: bytes | None) -> Draft:
     """The draft of a room that has this checkpoint, or none, and no rows yet.
 
@@ -145,11 +158,9 @@ async def from_checkpoint(room: str, checkpoint: bytes | None) -> Draft:
     if checkpoint is None:
         return Draft(doc, {}, nesting, keyed)
     try:
-        if len(checkpoint) < LARGE:
-            extent = vet.parse(checkpoint)
-        else:
-            extent = await to_thread.run_sync(vet.parse, checkpoint)
-        if extent.types and not nesting.admit(checkpoint, lambda: checkpoint):
+        extent = await vetting.extent(checkpoint)
+        admit = partial(nesting.admit, checkpoint, lambda: checkpoint)
+        if extent.types and not await vetting.aside(len(checkpoint), admit):
             raise BadUpdate("it nests shared types too deep")
         fenced(doc.apply_update, checkpoint)
         clocks = vet.parse_state_vector(fenced(doc.get_state))

@@ -30,6 +30,7 @@ class Intake:
         granted: Whether the client may come in somewhere.
         flooded: Whether too much came before that.
         stopped: Set when nothing more is read.
+        held: How many have asked not to read on for now.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Intake:
         self.granted = False
         self.flooded = False
         self.stopped = False
+        self.held = 0
         self._socket = socket
         self._limits = limits
         self._metrics = metrics
@@ -92,8 +94,21 @@ class Intake:
 
     def _go_on(self) -> None:
         self._slowed = False
-        if not self.stopped:
+        self._resume()
+
+    def _resume(self) -> None:
+        if not (self.stopped or self._slowed or self.held):
             self._socket.resume()
+
+    def hold(self) -> None:
+        """Read nothing more until `let_go` was called as often."""
+        self.held += 1
+        self._socket.pause()
+
+    def let_go(self) -> None:
+        """Whoever called `hold` is done."""
+        self.held -= 1
+        self._resume()
 
     def expect(self, size: int) -> None:
         """The client is told of presence, which it will repeat."""
@@ -135,8 +150,7 @@ class Intake:
         """They wait no longer."""
         self._waiting -= messages
         self._waiting_bytes -= size
-        if not self.stopped and not self._slowed:
-            self._socket.resume()
+        self._resume()
 
     def admitted(self) -> None:
         """The client may come in somewhere: other bounds count from here on, for what comes from here on."""

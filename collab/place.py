@@ -13,10 +13,12 @@ import anyio
 
 from .auth import Authorize, Grant, Knock, Level
 from .auth.tokens import NOT_VALID
-from .errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized, Unavailable
+from .errors import CollabError, Forbidden, TooMany, Unauthorized, Unavailable
 from .fence import Panic
 from .hub import Hub
+from .intake import Intake
 from .log import Logger
+from .looks import Looks, is_long
 from .opened import Opened
 from .seat import KINDS, Dialect, Seat
 from .store.outbox import Event
@@ -30,6 +32,7 @@ class Door(Protocol):
 
     hub: Hub
     socket: Socket
+    intake: Intake
     log: Logger
     number: int
     address: str
@@ -46,9 +49,6 @@ class Door(Protocol):
     def keep(self, size: int) -> None:
         """A frame of `size` bytes has to wait; too many are refused here, all of them."""
 
-    def kept(self, frames: int, size: int) -> None:
-        """So many frames with so many bytes wait no longer."""
-
     def denied(self, place: Place, error: CollabError) -> None:
         """The client gets no seat there."""
 
@@ -60,9 +60,6 @@ class Door(Protocol):
 
     def greet(self, grant: Grant, *, new: bool) -> None:
         """The client is about to sit down, in a room that is `new`; raises `TooMany`."""
-
-    def expect(self, size: int) -> None:
-        """The client is told of presence, which it will repeat."""
 
     def entered(self, place: Place) -> None:
         """The client has its seat, and what waited was taken in."""
@@ -99,6 +96,7 @@ class Place:
         self._warned = False
         self._opened: Opened | None = None
         self._waiting: list[tuple[bytes, Message]] = []
+        self._looks: Looks | None = None
         self._decisions: set[anyio.CancelScope] = set()
         self._given_up = False
         self._joined = False
@@ -134,18 +132,17 @@ class Place:
 
     async def _decide(self, answer: Awaitable[Grant], number: int) -> None:
         try:
-            grant = await answer
+            found: Grant | CollabError = await answer
         except CollabError as error:
-            self.busy -= 1
-            if number == self._knocks:  # else a better token was shown meanwhile
-                self.door.denied(self, error)
+            found = error
         except Exception:
-            self.busy -= 1
             self.door.log.exception("access could not be decided")
-            self.door.denied(self, Unavailable("access control"))
-        else:
-            self.busy -= 1
-            self.admit(grant)
+            found = Unavailable("access control")
+        self.busy -= 1
+        if isinstance(found, Grant):
+            self.admit(found)
+        elif number == self._knocks:  # else a better token was shown meanwhile
+            self.door.denied(self, found)
 
     def _give_up(self) -> None:
         """Nothing depends on whether the client may come in."""
@@ -179,12 +176,10 @@ class Place:
 
     def _change(self, seat: Seat, grant: Grant) -> None:
         """The client showed a new token. What it may do now counts from here on."""
-        may_write = grant.level >= Level.WRITE
-        lost = seat.may_write and not may_write
-        self.grant, self.wanted = grant, False
+        could_write, self.grant, self.wanted = seat.may_write, grant, False
         seat.allow(grant)
-        seat.say(Granted(may_write))
-        if lost and not self.dialect.ACKNOWLEDGES:
+        seat.say(Granted(seat.may_write))
+        if could_write and not (seat.may_write or self.dialect.ACKNOWLEDGES):
             # It would go on typing and nobody would see it: y-websocket has no word for "read only".
             self.door.trouble(self, Forbidden("this room may only be read from now on"))
 
@@ -240,15 +235,15 @@ class Place:
             room=self.name, clients=opened.seats,
         )  # fmt: skip
         self._tell(Event.JOINED, opened)
-        waiting = self._forget()
-        for frame, message in waiting:
-            if self.seat is not None:
-                self._take(frame, message)
-        if self.over:  # in the meantime, for what came after these
-            self.leave()
-        else:
+        for frame, message in self._forget():
+            self._hear(frame, message)
+        if not self.over:
             door.entered(self)
-        if self.gone:
+        self._leave_if_due()
+
+    def _leave_if_due(self) -> None:
+        """Whoever is gone, or was refused, leaves when what came before that has been taken in."""
+        if (self.over or self.gone) and self.seat is not None and self._looks is None:
             self.leave()
 
     # ------------------------------------------------------------------ what comes in
@@ -267,15 +262,35 @@ class Place:
             message = self.dialect.decode(frame)
         self.door.hub.metrics.received[KINDS[type(message)]].add(len(frame))
         if self.seat is not None:
-            self._take(frame, message)
+            self._hear(frame, message)
         else:
             self._waiting.append((frame, message))
             self.door.keep(len(frame))
 
+    def _hear(self, frame: bytes, message: Message) -> None:
+        if self._looks is None and is_long(message):
+            self._looks = Looks(self.door.hub, self.door.intake, self._looked_at, self._done)
+        if self._looks is not None:
+            self._looks.add(frame, message)
+        elif self.seat is not None:
+            self._take(frame, message)
+
+    def _looked_at(self, frame: bytes, message: Message) -> bool:
+        """What stood in line may be taken in, or not any more; so may what stands behind it."""
+        was_over = self.over
+        if self.seat is not None:
+            self._take(frame, message)
+        return self.seat is not None and self.over == was_over
+
+    def _done(self) -> None:
+        self._looks = None
+        self._leave_if_due()
+        self.door.done()
+
     def type(self, frame: bytes) -> bool:
         """`hear` for a keystroke, if there is nothing more to it; else nothing was done."""
         door, seat = self.door, self.seat
-        if seat is None or self.over or (update := self.dialect.typed(frame)) is None:
+        if seat is None or self._looks is not None or self.over or (update := self.dialect.typed(frame)) is None:
             return False
         hub = door.hub
         if seat.core.bytes > hub.settings.limits.document_bytes or not seat.type(update, door.clock):
@@ -286,33 +301,20 @@ class Place:
     def _take(self, frame: bytes, message: Message) -> None:
         assert self.seat is not None
         hub = self.door.hub
-        if isinstance(message, Update | SyncStep2) and self._is_full(message.update):
-            limit = hub.settings.limits.document_bytes
-            self.door.trouble(self, TooLarge("the document", self.seat.core.bytes, limit))
-            return
         if isinstance(message, Stateless):
             hub.stateless(self.name, message.text, self.seat)
             return
         try:
+            if isinstance(message, Update | SyncStep2) and message.update != vet.EMPTY:
+                self.seat.core.check_size(hub.settings.limits.document_bytes)
             self.seat.hear(message, self.door.clock())
-        except (
-            Forbidden
-        ) as error:  # a reader's editor may not know that it is one: it is told once, and goes on reading
+        except Forbidden as error:  # its editor may not know that it only reads: it is told once, and goes on reading
             hub.metrics.count_error(error)
             if not self._warned and not self.dialect.ACKNOWLEDGES:
                 self._warned = True
                 self.say(Denied(str(error)))
         except CollabError as error:
             self.door.trouble(self, error)
-
-    def _is_full(self, update: bytes) -> bool:
-        """Whether the document is so large that it takes nothing more."""
-        assert self.seat is not None
-        core, limit = self.seat.core, self.door.hub.settings.limits.document_bytes
-        if core.bytes <= limit or update == vet.EMPTY:
-            return False
-        core.bytes = len(core.difference(b"\x00"))  # what was counted is all that ever came
-        return core.bytes > limit
 
     # ------------------------------------------------------------------ what goes out (seat.Outlet)
 
@@ -328,7 +330,7 @@ class Place:
         """Send one frame."""
         if not self.over:
             if frame[self.dialect.OFFSET] == yjs.AWARENESS:
-                self.door.expect(len(frame))
+                self.door.intake.expect(len(frame))
             self.door.send(frame)
 
     def say(self, message: Message) -> None:
@@ -354,9 +356,9 @@ class Place:
         self.gone = True
         if not self._waiting:
             self._give_up()
-        if self.seat is not None or not self.busy:
+        if not self.busy:
             self._forget()
-            self.leave()
+        self._leave_if_due()
 
     def drop(self, *, flooded: bool = False) -> None:
         """Take in nothing more, except what waits for a room that is on its way, or for a decision; but what is
@@ -366,8 +368,7 @@ class Place:
         if not self._waiting:
             self._give_up()
         self.over = True
-        if self.seat is not None:
-            self.leave()
+        self._leave_if_due()
 
     def leave(self) -> None:
         """Give the seat back."""
@@ -390,7 +391,7 @@ class Place:
     def _forget(self) -> list[tuple[bytes, Message]]:
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self.door.kept(len(waiting), sum(len(frame) for frame, _ in waiting))
+            self.door.intake.kept(len(waiting), sum(len(frame) for frame, _ in waiting))
         return waiting
 
     def reload(self, panic: Panic) -> None:

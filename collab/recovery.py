@@ -7,16 +7,17 @@ something is missing the room is refused (`DamagedRoom`), and nothing is written
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from anyio import to_thread
 from anyio.lowlevel import checkpoint as let_others_run
 from pycrdt import Doc
 
-from . import telemetry
-from .draft import LARGE, SLICE, Draft, from_checkpoint
+from . import telemetry, vetting
+from .apart import Apart
+from .draft import SLICE, Draft, from_checkpoint
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row, Store, Stored
@@ -26,6 +27,9 @@ from .wire.lib0 import read_var_uint, var_uint
 from .wire.nesting import Nesting
 from .wire.structs import ANY, DELETED, GC, ORIGIN, RIGHT_ORIGIN, SKIP, STRING, Extent, Struct, blocks_of
 
+LARGE = 2**20
+"""Bytes from which on a checkpoint is made in a process of its own. yrs holds the interpreter for 20 ms when it takes
+in so much, twice for each checkpoint; the process costs half a second of another core."""
 MANY = 200
 """A room with more rows than this that cannot be read is damaged; it is not searched for more."""
 JOINED = (GC, DELETED, STRING, ANY)
@@ -84,7 +88,7 @@ async def _look_closely(room: str, stored: Stored, poison: list[int]) -> Draft:
     draft = await from_checkpoint(room, stored.checkpoint)
     good: list[tuple[Row, Extent]] = []
     for start in range(0, len(stored.rows), SLICE):
-        good += _vetted(stored.rows[start : start + SLICE], poison)
+        good += await _vetted(stored.rows[start : start + SLICE], poison)
         await let_others_run()
     checkpoint, *updates = await _whole([stored.checkpoint or vet.EMPTY, *(row.update for row, _ in good)])
     if checkpoint != (stored.checkpoint or vet.EMPTY):
@@ -113,16 +117,14 @@ async def _look_closely(room: str, stored: Stored, poison: list[int]) -> Draft:
 
 async def _whole(updates: list[bytes]) -> list[bytes]:
     """The same, where no character is cut in two by another (`wire/halves.py`)."""
-    if sum(map(len, updates)) < LARGE:
-        return halves.whole(updates)
-    return await to_thread.run_sync(halves.whole, updates)
+    return await vetting.aside(sum(map(len, updates)), halves.whole, updates)
 
 
-def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]]:
+async def _vetted(rows: tuple[Row, ...], poison: list[int]) -> list[tuple[Row, Extent]]:
     good = []
     for row in rows:
         try:
-            good.append((row, vet.parse(row.update)))
+            good.append((row, await vetting.extent(row.update)))
         except BadUpdate:
             poison.append(row.seq)
     return good
@@ -191,13 +193,14 @@ async def _is_sound(room: str, checkpoint: bytes | None, updates: list[bytes]) -
     return draft.can_be_written()
 
 
-async def compact(store: Store, room: str, *, keep: bool = True) -> int:
+async def compact(store: Store, room: str, *, keep: bool = True, apart: Apart | None = None) -> int:
     """Put the log of `room` behind a checkpoint; returns its size in bytes, 0 when there was nothing to do.
 
     The checkpoint is proved to hold the document (`proved`). Runs beside a live room: it reads what is stored.
 
     Args:
         keep: Whether the rows stay as the room's history.
+        apart: Where a large one (`LARGE`) is made, so that it holds nobody up; here by default.
 
     Raises:
         DamagedRoom: The stored rows do not add up, or what yrs makes of them does not; they stay as they are.
@@ -207,14 +210,28 @@ async def compact(store: Store, room: str, *, keep: bool = True) -> int:
         span.set(rows=len(stored.rows))
         if not stored.rows:
             return 0
-        loaded = await build(room, stored)
-        if loaded.poison:
-            numbers = ", ".join(map(str, loaded.poison))
-            raise DamagedRoom(room, f"rows {numbers} cannot be read, so they are not compacted")
-        state = await proved(room, loaded)
+        make: Callable[[], Awaitable[bytes]] = partial(checkpoint_of, room, stored)
+        size = len(stored.checkpoint or b"") + sum(len(row.update) for row in stored.rows)
+        if apart is None or size < LARGE:
+            state = await make()
+        else:
+            state = await apart.run(make)
         done = await store.compact(room, state, covers=stored.seq, basis=stored.covers, keep=keep)
         span.set(bytes=len(state))
         return len(state) if done else 0
+
+
+async def checkpoint_of(room: str, stored: Stored) -> bytes:
+    """The full state that `stored` adds up to, proved to be it (`proved`).
+
+    Raises:
+        DamagedRoom: It does not add up, or what yrs makes of it does not.
+    """
+    loaded = await build(room, stored)
+    if loaded.poison:
+        numbers = ", ".join(map(str, loaded.poison))
+        raise DamagedRoom(room, f"rows {numbers} cannot be read, so they are not compacted")
+    return await proved(room, loaded)
 
 
 async def proved(room: str, loaded: Loaded) -> bytes:
@@ -232,7 +249,8 @@ async def proved(room: str, loaded: Loaded) -> bytes:
         fenced(proof.apply_update, state)
         await let_others_run()
         clocks = [vet.parse_state_vector(fenced(doc.get_state)) for doc in (loaded.doc, proof)]
-        alike = clocks[0] == clocks[1] and await to_thread.run_sync(same, state, fenced(proof.get_update))
+        again = fenced(proof.get_update)
+        alike = clocks[0] == clocks[1] and await vetting.aside(len(state), same, state, again)
     except (BadMessage, Panic) as error:
         raise DamagedRoom(room, f"a checkpoint made of it cannot be read back ({error})") from error
     if not alike:

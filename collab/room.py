@@ -14,7 +14,7 @@ from typing import Any
 
 from pycrdt import Doc
 
-from .errors import BadMessage, BadUpdate, Forbidden
+from .errors import BadMessage, BadUpdate, Forbidden, TooLarge
 from .gaps import Gaps, Incoming, Receipt
 from .peers import Change, Peer, Tick
 from .presence import Presence
@@ -123,10 +123,10 @@ class RoomCore:
                     return None
                 if not peer.may_write and update != vet.EMPTY:
                     # A step 2 repeats what its sender was told; an update is new, so it is not even looked at.
-                    if isinstance(message, Update) or not self.replica.has(vet.parse(update)):
+                    if isinstance(message, Update) or not self.replica.has(message.extent()):
                         raise Forbidden("this connection may read only")
-                    update = vet.EMPTY
-                extent = vet.parse(update)
+                    message = Update(update := vet.EMPTY)
+                extent = message.extent()
                 self._inbox.append(Incoming(update, extent, peer, receipt))
                 self._rouse()
                 return None
@@ -178,6 +178,13 @@ class RoomCore:
     def difference(self, state_vector: bytes) -> bytes:
         """One update with all that a document with `state_vector` lacks, and all deletions; raises `Panic`."""
         return self.replica.difference(state_vector)
+
+    def check_size(self, limit: int) -> None:
+        """Raises `TooLarge` when the document has more than `limit` bytes."""
+        if self.bytes > limit:
+            self.bytes = len(self.difference(b"\x00"))  # what was counted is all that ever came
+        if self.bytes > limit:
+            raise TooLarge("the document", self.bytes, limit)
 
     def requeue(self, updates: list[Incoming]) -> None:
         """Take in `updates`, which are vetted, before all that came: a failed tick's again, or the server's own."""

@@ -227,9 +227,9 @@ class Seat:
         if self._receipts is None or (not self._confirms and type(message) is Update):
             return None
         match message:
-            case Update(update) if self._confirms:
+            case Update() if self._confirms:
                 greeting = self._unanswered is not None or self._receipts.greeting
-                return self._receipts.update(now, counted=not (greeting and self._claimed(update)))
+                return self._receipts.update(now, counted=not (greeting and self._claimed(message)))
             case SyncStep2():
                 if self._confirms:
                     return self._receipts.answer(now)
@@ -244,12 +244,12 @@ class Seat:
             case _:
                 return None
 
-    def _claimed(self, update: bytes) -> bool:
+    def _claimed(self, message: Update) -> bool:
         """Whether the client had this update when it sent its sync step 1. Providers send what was typed before the
         socket was open once more, as an update of its own, but have set their count of unsaved changes to one by then:
         that one is the answer to our sync step 1. One acknowledgement more, and version 2 says "saved" for ever.
         """
-        structs = vet.parse(update).structs
+        structs = message.extent().structs
         return bool(structs) and all(end <= self._claims.get(client, 0) for client, _, end in structs)
 
     def leave(self, now: float) -> None:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
 from collab import recovery
-from collab.draft import LARGE, Draft, from_checkpoint
+from collab.draft import Draft, from_checkpoint
 from collab.errors import DamagedRoom
 from collab.store import Kind, Row, Stored
+from collab.vetting import LONG
 from collab.wire import vet
 from tests.support.histories import Editors, applied, everything
 from tests.test_recovery import chain, typed
@@ -87,7 +88,7 @@ def test_letters_reach_the_document_together(monkeypatch, beside):
 def test_a_large_checkpoint_is_looked_at_for_characters_too():
     """On another thread; what cuts one of them is seen all the same."""
     large = applied(typed("a😀b", client=1))
-    large.get("filler", type=Text).insert(0, "z" * LARGE)
+    large.get("filler", type=Text).insert(0, "z" * LONG)
     assert taken([b"\x01\x01\x02\x00\x84\x01\x01\x01x\x00"], large.get_update()) is None
     assert taken([b"\x01\x01\x02\x00\x84\x01\x02\x01x\x00"], large.get_update()) is not None
 

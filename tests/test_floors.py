@@ -22,6 +22,8 @@ FLOORS: list[list[list[str]]] = [
         ["store"],
         ["bus"],
         ["recorder"],
+        ["apart"],
+        ["vetting"],
     ],
     [
         *(
@@ -34,7 +36,7 @@ FLOORS: list[list[list[str]]] = [
     ],
     [["compactor", "yroom", "opened", "gauges", "hub"]],
     [
-        *(["transport", "place", "intake", "liveness", "addresses", "connection"], ["apart", "desk", "history"]),
+        *(["transport", "intake", "looks", "place", "liveness", "addresses", "connection"], ["desk", "history"]),
         ["content"],
         ["hooks"],
     ],

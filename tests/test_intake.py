@@ -55,6 +55,30 @@ def test_who_sends_too_fast_is_read_more_slowly_and_then_refused():
     assert client.metrics.limited["messages_per_second"]._value.get() == len(client.refusals)
 
 
+def test_held_until_the_last_one_lets_go():
+    client = Client()
+    client.intake.hold()
+    client.intake.hold()
+    client.intake.let_go()
+    client.intake.kept(0, 0)
+    assert client.paused and client.intake.held == 1
+    client.intake.let_go()
+    assert not client.paused
+
+
+def test_letting_go_does_not_make_up_for_the_pace():
+    client = Client(pace=Pace((10, 10), (1000, 1000), 2.0, 0.0))
+    for _ in range(15):
+        client.intake.take(1, 0.0)
+    client.intake.hold()
+    [(_, go_on)] = client.later
+    go_on()
+    assert client.paused, "held"
+    client.intake.take(20, 0.0)
+    client.intake.let_go()
+    assert client.paused, "too fast"
+
+
 def test_a_stopped_client_is_not_read_on():
     client = Client(pace=Pace((1, 1), (1000, 1000), 9.0, 0.0))
     client.intake.take(1, 0.0)

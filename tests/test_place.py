@@ -10,12 +10,14 @@ import pytest
 from pycrdt import Doc, Text
 
 from collab.auth import Authorize, Grant, Knock, Level
-from collab.errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized, Unavailable
+from collab.errors import BadUpdate, CollabError, Forbidden, TooLarge, TooMany, Unauthorized, Unavailable
 from collab.hub import Hub
+from collab.intake import Intake
 from collab.log import get_logger
 from collab.place import Place
 from collab.settings import Settings
 from collab.transport import Socket
+from collab.vetting import LONG
 from collab.wire import yjs
 from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.messages import Stateless, SyncStep1, Update
@@ -42,8 +44,10 @@ class Front:
         self.answer = answer
         self.socket: Socket = Wire()
         self.sent: list[bytes] = []
-        self.waiting = 0
         self.errors: list[CollabError] = []
+        self.intake = Intake(
+            self.socket, hub.settings.limits, hub.metrics, self.errors.append, hub.call_later, visitor=None, pace=None
+        )
         self.happened: list[str] = []
         self.full = False
         self.revoked: Callable[[Grant], bool] = lambda grant: False
@@ -60,10 +64,11 @@ class Front:
         self.sent.append(frame)
 
     def keep(self, size: int) -> None:
-        self.waiting += size
+        self.intake.keep(size, may_pause=False)
 
-    def kept(self, frames: int, size: int) -> None:
-        self.waiting -= size
+    @property
+    def waiting(self) -> int:
+        return self.intake._waiting_bytes
 
     def denied(self, place: Place, error: CollabError) -> None:
         self.happened.append("denied")
@@ -83,8 +88,6 @@ class Front:
 
     def is_refused(self) -> bool:
         return bool(self.errors)
-
-    def expect(self, size: int) -> None: ...
 
     def entered(self, place: Place) -> None:
         self.happened.append("entered")
@@ -332,6 +335,7 @@ async def test_words_for_the_application(hub):
 async def test_a_document_that_is_too_large_takes_nothing_more(hub):
     place, front = await seated(hub)
     place.hear(typed("x" * (1024 * 1024 + 1)))
+    await read_on(front)
     await hub.flush()
     place.hear(typed("one more", 9))
     assert [type(error) for error in front.errors] == [TooLarge]
@@ -347,6 +351,102 @@ async def test_what_once_was_large_is_measured_anew(hub):
     await hub.flush()
     assert front.errors == [] and stored(hub) == "still fits"
     place.leave()
+
+
+# ---------------------------------------------------------------------- what takes a while to look through
+
+
+def long(client: int = 7) -> bytes:
+    return typed("x" * LONG, client)
+
+
+async def read_on(front: Front) -> None:
+    await until(lambda: not front.intake.held, "looked through")
+
+
+async def test_what_comes_behind_a_long_update_is_taken_in_behind_it(hub):
+    place, front = await seated(hub)
+    doc: Doc[Any] = Doc(client_id=7)
+    frames: list[bytes] = []
+    doc.observe(lambda event: frames.append(yjs.encode(Update(event.update))))
+    text = doc.get("t", type=Text)
+    for part in ("x" * LONG, "a", "b", "y" * LONG, "c"):
+        text += part
+    for frame in frames:
+        place.hear(frame)
+    assert isinstance(front.socket, Wire) and front.socket.paused and front.intake.held == 1
+    assert not place.type(yjs.encode(Update(doc.get_update()))), "no short way past it"
+    await read_on(front)
+    await hub.flush()
+    assert stored(hub) == str(text) and not front.errors and not front.socket.paused
+    place.hear(typed("z", 9))
+    await hub.flush()
+    assert "z" in stored(hub)
+    place.leave()
+
+
+async def test_what_waited_for_the_room_may_be_long(hub):
+    hub.store.reads = asyncio.Event()
+    front = Front(hub, lambda knock: WRITE)
+    place = Place(front, "room", yjs)
+    place.knock(None)
+    front.intake.admitted()
+    for frame in (typed("a", 1), long(2), typed("b", 3)):
+        place.hear(frame)
+    hub.store.reads.set()
+    await until(lambda: place.seat is not None, "seated")
+    await read_on(front)
+    await hub.flush()
+    assert {"a", "b", "x"} == set(stored(hub)) and front.waiting == 0
+    place.leave()
+
+
+async def test_whoever_goes_meanwhile_is_heard_to_the_end(hub):
+    place, front = await seated(hub)
+    place.hear(long())
+    place.hear(typed("the end", 9))
+    place.close()
+    assert place.seat is not None, "not yet"
+    await until(lambda: place.seat is None, "gone")
+    assert front.happened[-1] == "done"
+    await hub.flush()
+    assert "the end" in stored(hub) and "x" * LONG in stored(hub)
+
+
+async def test_what_came_before_a_refusal_counts(hub):
+    place, front = await seated(hub)
+    place.hear(long())
+    place.hear(typed("before", 9))
+    place.drop()
+    place.hear(typed("after", 10))
+    await until(lambda: place.seat is None, "gone")
+    await hub.flush()
+    assert "before" in stored(hub) and "after" not in stored(hub)
+
+
+async def test_a_document_that_is_over_takes_nothing_more_in(hub):
+    place, front = await seated(hub, WRITE, Hocuspocus("d"))
+    place.hear(b"\x01d" + long())
+    place.end(Forbidden("go"))
+    assert place.seat is None
+    await read_on(front)
+    await hub.flush()
+    assert stored(hub) == "" and not front.errors
+
+
+async def test_nothing_is_taken_in_behind_a_long_update_that_is_none(hub, monkeypatch):
+    place, front = await seated(hub)
+
+    def refuse(place: Place, error: CollabError) -> None:
+        front.errors.append(error)
+        place.drop()
+
+    monkeypatch.setattr(front, "trouble", refuse)
+    place.hear(yjs.encode(Update(b"\x07" * LONG)))
+    place.hear(typed("behind", 9))
+    await until(lambda: place.seat is None, "gone")
+    await hub.flush()
+    assert [type(error) for error in front.errors] == [BadUpdate] and stored(hub) == ""
 
 
 async def test_the_end_of_one_document(hub):

@@ -5,7 +5,11 @@ A dialect that has no word for a message encodes it as None, and it is not sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ..errors import BadUpdate
+from . import vet
+from .structs import Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +20,32 @@ class SyncStep1:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncStep2:
-    """The answer to `SyncStep1`: one update with all that the asker lacked, and all deletions."""
+class Content:
+    """What carries a Yjs update (v1).
+
+    Args:
+        update: Its bytes.
+        vetted: What came of looking through it, if somebody has done that already.
+    """
 
     update: bytes
+    vetted: Extent | BadUpdate | None = field(default=None, compare=False, repr=False)
+
+    def extent(self) -> Extent:
+        """What it covers and needs; raises `BadUpdate`."""
+        if isinstance(self.vetted, BadUpdate):
+            raise self.vetted
+        return self.vetted or vet.parse(self.update)
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """One change, as a Yjs update (v1)."""
+class SyncStep2(Content):
+    """The answer to `SyncStep1`: one update with all that the asker lacked, and all deletions."""
 
-    update: bytes
+
+@dataclass(frozen=True, slots=True)
+class Update(Content):
+    """One change."""
 
 
 @dataclass(frozen=True, slots=True)

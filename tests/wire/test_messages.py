@@ -26,4 +26,4 @@ def test_the_same_bytes_are_not_the_same_message():
 
 def test_every_message_of_the_module_is_in_the_union():
     made = {kind for kind in vars(messages).values() if isinstance(kind, type) and kind.__module__ == messages.__name__}
-    assert made == set(get_args(Message))
+    assert made - {messages.Content} == set(get_args(Message))

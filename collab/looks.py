@@ -1,0 +1,70 @@
+"""What has to be looked through before it is taken in, and what its client sent behind it.
+
+Long updates are looked through on another thread (`vetting.py`). Meanwhile nothing more is read of their client, and
+what came already waits: each client's messages are taken in in their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeGuard
+
+from . import vetting
+from .errors import BadUpdate
+from .hub import Hub
+from .intake import Intake
+from .wire.messages import Message, SyncStep2, Update
+from .wire.structs import Extent
+
+
+class Looks:
+    """The line of one client in one room, from the first that is long until nobody is left in it.
+
+    Args:
+        hub: Runs the looks.
+        intake: What is held meanwhile.
+        take: Takes one message in; says whether the next may follow.
+        done: Called when the line has come to its end.
+    """
+
+    def __init__(
+        self, hub: Hub, intake: Intake, take: Callable[[bytes, Message], bool], done: Callable[[], None]
+    ) -> None:
+        self._hub = hub
+        self._intake = intake
+        self._take = take
+        self._done = done
+        self._line: deque[tuple[bytes, Message]] = deque()
+
+    def add(self, frame: bytes, message: Message) -> None:
+        """`message` came, and waits for its turn."""
+        self._line.append((frame, message))
+        if len(self._line) == 1:
+            self._intake.hold()
+            self._hub.start_soon(self._look)
+
+    async def _look(self) -> None:
+        go_on = True
+        while go_on and self._line:
+            frame, message = self._line[0]
+            if is_long(message):
+                message = replace(message, vetted=await _looked_at(message.update))
+            go_on = self._take(frame, message)
+            self._line.popleft()
+        self._line.clear()
+        self._intake.let_go()
+        self._done()
+
+
+def is_long(message: Message) -> TypeGuard[Update | SyncStep2]:
+    """Whether it takes a while to look through `message`."""
+    return isinstance(message, Update | SyncStep2) and len(message.update) >= vetting.LONG
+
+
+async def _looked_at(update: bytes) -> Extent | BadUpdate:
+    try:
+        return await vetting.extent(update)
+    except BadUpdate as error:
+        return error

@@ -1,0 +1,115 @@
+"""F13: one update that is large, of each kind: the others hardly notice that it is taken in, stored and compacted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from pycrdt import Doc
+
+from collab.recovery import same
+from collab.wire.lib0 import var_uint
+from tests.bench.documents import patchwork
+from tests.faults.bystander import Bystander
+from tests.support.raw import Peer, Raw, sync1, update
+from tests.support.server import Server
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.case("F13"), pytest.mark.timeout(300)]
+
+SAVED = b"\x66\x05saved"
+"""Is said again once all that came before it is committed (docs/reference/protocol.md)."""
+
+
+def letters(count: int, client: int = 7) -> bytes:
+    """One text."""
+    return b"\x01\x01" + var_uint(client) + b"\x00\x04\x01\x01t" + var_uint(count) + b"x" * count + b"\x00"
+
+
+def pieces(size: int) -> list[bytes]:
+    """A text that many people wrote, here and there."""
+    return [patchwork(size)[0]]
+
+
+def clients(count: int) -> list[bytes]:
+    """Each with one letter."""
+    return [
+        var_uint(count)
+        + b"".join(b"\x01" + var_uint(2**30 - n) + b"\x00\x04\x01\x01t\x01x" for n in range(count))
+        + b"\x00"
+    ]
+
+
+def deletions(count: int) -> list[bytes]:
+    """Every other letter of a text."""
+    ranges = b"".join(var_uint(2 * nth) + b"\x01" for nth in range(count))
+    return [letters(2 * count), b"\x00\x01\x07" + var_uint(count) + ranges]
+
+
+def marks(count: int) -> list[bytes]:
+    """Every letter bold, one by one."""
+    structs, clock = bytearray(), 0
+    for _ in range(count):
+        for content in (b"\x86" + b"%s" + b"\x04bold\x04true", b"\x84%s\x01x", b"\x86%s\x04bold\x04null"):
+            place = b"\x07" + var_uint(clock - 1)
+            structs += content % place if clock else b"\x06\x01\x01t\x04bold\x04true"
+            clock += 1
+    return [b"\x01" + var_uint(clock) + b"\x07\x00" + bytes(structs) + b"\x00"]
+
+
+def applied(updates: list[bytes]) -> tuple[bytes, float]:
+    """What they add up to, and how many seconds the document library itself takes for the longest."""
+    doc: Doc[object] = Doc()
+    most = 0.0
+    for one in updates:
+        began = time.perf_counter()
+        doc.apply_update(one)
+        most = max(most, time.perf_counter() - began)
+    return doc.get_update(), most
+
+
+def is_compacted(server: Server) -> bool:
+    return any("room compacted" in line and "large" in line for line in server.logs().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("make", "short", "long"),
+    [
+        (pieces, 2_000_000, 10_000_000),
+        (clients, 20_000, 100_000),
+        (deletions, 100_000, 1_000_000),
+        (lambda size: [letters(size)], 5_000_000, 5_000_000),
+        (marks, 33_000, 100_000),
+    ],
+    ids=["pieces", "clients", "deletions", "one text", "marks"],
+)
+async def test_one_large_update(make: Callable[[int], list[bytes]], short, long, full, figure):
+    updates = make(long if full else short)
+    whole, least = applied(updates)
+    env = {
+        "COLLAB_LOG__LEVEL": "debug",
+        "COLLAB_STORE__CHECKPOINT_BYTES": "10KiB",
+        "COLLAB_LIMITS__BYTES_PER_SECOND": "100MiB",
+    }
+    with Server(env=env) as server:
+        async with Bystander(server.url) as bystander:
+            await bystander.idle()
+            began = time.monotonic()
+            async with await Raw.open(server.url, room="large") as raw:
+                await raw.send_many([sync1(), *map(update, updates), SAVED])
+                while await raw.recv(60) != SAVED:
+                    pass
+                saved = time.monotonic() - began
+                await until(lambda: is_compacted(server), "compacted", 60)
+            compacted = time.monotonic() - began
+        worst = max(bystander.latencies)
+        async with await Peer.open(server.url, "large") as peer:
+            await peer.until(peer.synced.is_set, "sync step 2", 30)
+            assert same(peer.doc.get_update(), whole)
+        assert not server.complaints()
+    figure(
+        f"F13, {sum(map(len, updates)) / 1e6:.1f} MB: stored after {saved:.1f} s, compacted after {compacted:.1f} s; "
+        f"others waited for {1000 * worst:.0f} ms at most, the document library needs {1000 * least:.0f} at once"
+    )
+    assert worst < 0.25 + 2 * least
