@@ -371,10 +371,9 @@ class Connection:
         revoked = self.revoked(grant)
         left = 0.0 if revoked else math.inf if grant.expires is None else grant.expires - self._wall()
         if left <= 0:
-            error = Unauthorized("the token is not valid any more" if revoked else "the token has expired")
-            if self._dialect is None:
-                place.say(Denied(str(error)))
-            self.refuse(error)  # the whole socket: Hocuspocus clients get a fresh token only when they come back
+            # The whole socket, and not a word in band: Hocuspocus clients get a fresh token only when they come back,
+            # and providers 2.9 to 2.15 take a `Denied` for the end of the document, after which they hear nothing.
+            self.refuse(Unauthorized("the token is not valid any more" if revoked else "the token has expired"))
         elif left <= AHEAD_SECONDS and not place.wanted and place.seat is not None:
             place.wanted = True
             place.say(TokenWanted())

@@ -642,7 +642,7 @@ async def test_a_token_that_ends(world):
     wall = 10_000.0
     world.pass_time(1)
     assert line.ended is not None and line.ended[0] == 4205
-    assert said(line, "a")[-1] == b"\x02\x01" + var_string("the token has expired")
+    assert not any(frame.startswith(b"\x02\x01") for frame in said(line, "a")), "it would not hear what comes after"
 
 
 async def test_a_token_that_is_revoked(world):

@@ -38,9 +38,9 @@ class Bystander:
         return self
 
     def _note(self, event: object) -> None:
-        number = int(self._heard["last"])
-        if number in self._sent:
-            self.latencies.append(time.monotonic() - self._sent.pop(number))
+        number, now = int(self._heard["last"]), time.monotonic()
+        while self._sent and (oldest := next(iter(self._sent))) <= number:  # a later one may have taken its place
+            self.latencies.append(now - self._sent.pop(oldest))
 
     async def _write(self) -> None:
         while not self._stop:

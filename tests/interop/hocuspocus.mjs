@@ -50,7 +50,7 @@ class HocusSocket {
 
 class Hocus {
   /**
-   * options: socket, document, token, awareness (false: none), typed (inserted into `text` before it attaches), extra
+   * options: socket, document, token (a list: what its token function gives, one after the other), awareness (false: none), typed (inserted into `text` before it attaches), extra
    * (more of the provider's own options)
    */
   constructor ({ name, socket, document, token, awareness = true, typed, extra = {} }) {
@@ -74,7 +74,7 @@ class Hocus {
       onUnsyncedChanges: (event) => this.unsynced.push(typeof event === 'number' ? event : event.number),
       ...extra
     }
-    if (token !== undefined) options.token = token
+    if (token !== undefined) options.token = Array.isArray(token) ? () => token.length > 1 ? token.shift() : token[0] : token
     if (!awareness) options.awareness = null
     if (this.on.version === '2.15') options.broadcast = false // tabs of one browser; here all are in one process
     this.provider = new generations[this.on.version].HocuspocusProvider(options)

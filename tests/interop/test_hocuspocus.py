@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.support.door import Door
 from tests.support.node import Node
+from tests.support.server import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -65,7 +67,7 @@ class Line:
     async def open(cls, node: Node, url: str, version: str) -> Line:
         return cls(node, await node.call("hocusSocket", url=url, version=version))
 
-    async def tab(self, document: str, token: str | None = "right", **options: Any) -> Tab:
+    async def tab(self, document: str, token: str | list[str] | None = "right", **options: Any) -> Tab:
         made = await self.node.call("hocusOpen", socket=self.name, document=document, token=token, **options)
         return Tab(self.node, made["name"], made["clientID"])
 
@@ -196,6 +198,33 @@ async def test_a_wrong_token_and_then_the_right_one(server, node, room, version)
     await other.until("saved")
     found = await line.frames()
     assert len(found["opens"]) == 1 and not found["closes"]
+
+
+async def test_a_token_that_ends(node, room, version):
+    """The provider gets a fresh one, most of them on a new socket, and goes on: it hears, is heard, and is saved."""
+    secret, now = "for this test and no other, long enough", int(time.time())
+
+    def token(seconds: float) -> str:
+        claims = {"sub": "ana", "iat": now, "exp": now + seconds, "rooms": {"*": "write"}}
+        return jwt.encode(claims, secret, algorithm="HS256")
+
+    with Server(env={"JWT_SECRET": secret, "COLLAB_AUTH__LEEWAY_SECONDS": "0"}) as server:
+        one = await (await Line.open(node, server.url, version)).tab(room, [token(3), token(600)])
+        await one.until("saved")
+        other = await node.client(server.url, room, params={"token": token(600)})
+        await other.insert("text", 0, "before ")
+        await one.until("text", "before ")
+        await asyncio.sleep(max(0.0, now + 4.2 - time.time()))  # the second beat after it
+        if version == "2.15":  # later ones show a new token when they are asked for it
+            await one.until("closed", 1)
+        await one.until("saved")
+        await other.insert("text", 0, "after ")
+        await one.until("text", "after before ")
+        await one.insert(0, "and ")
+        await other.text_is("and after before ")
+        await one.until("saved")
+        assert (await one.state())["denied"] == []
+        assert not server.complaints()
 
 
 async def test_edits_before_the_token_is_decided(server, node, room, version):
