@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from pycrdt import Doc
+from pycrdt import Doc, Map
 
 from collab.recovery import same
 from collab.wire.lib0 import var_uint
 from tests.bench.documents import patchwork
 from tests.faults.bystander import Bystander
 from tests.support.raw import Peer, Raw, sync1, update
+from tests.support.raw.hocuspocus import Attached
 from tests.support.server import Server
 from tests.support.waiting import until
 
@@ -60,7 +62,7 @@ def marks(count: int) -> list[bytes]:
 
 def applied(updates: list[bytes]) -> tuple[bytes, float]:
     """What they add up to, and how many seconds the document library itself takes for the longest."""
-    doc: Doc[object] = Doc()
+    doc: Doc[Any] = Doc()
     most = 0.0
     for one in updates:
         began = time.perf_counter()
@@ -113,3 +115,29 @@ async def test_one_large_update(make: Callable[[int], list[bytes]], short, long,
         f"others waited for {1000 * worst:.0f} ms at most, the document library needs {1000 * least:.0f} at once"
     )
     assert worst < 0.25 + 2 * least
+
+
+@pytest.mark.parametrize("goes", ["at once", "when it is saved"])
+async def test_what_is_typed_behind_a_large_update(goes):
+    """It is taken in behind it, also of somebody who has gone by then; each is acknowledged once; the disk has them."""
+    with Server() as server:
+        async with await Attached.open(server.url, "room") as one:
+            await one.saved()
+            await one.write("large", "x" * 3_000_000)
+            for number in range(20):
+                await one.write("small", number)
+            if goes == "when it is saved":
+                await one.saved(20)
+                assert await one.quiet(0.2) == [] and one.unsynced == 0
+        await until(lambda: is_stored(server), "stored", 20)
+        server.kill()
+        server.restart()
+        async with await Peer.open(server.url, "room") as peer:
+            await peer.until(peer.synced.is_set, "sync step 2", 20)
+            found = peer.doc.get("map", type=Map).to_py()
+            assert found is not None and found["small"] == 19 and len(found["large"]) == 3_000_000
+
+
+def is_stored(server: Server) -> bool:
+    metrics = server.metrics()
+    return metrics.get("collab_journal_lag_updates") == 0 and metrics.get("collab_connections") == 0
