@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import httpx
 
-from ..errors import SettingsError, Unauthorized
+from ..errors import Forbidden, SettingsError, Unauthorized
 from ..log import get_logger
 from ..settings.access import AuthSettings, is_loopback
 from ..settings.values import parse_list, read_secret
@@ -29,6 +29,11 @@ log = get_logger(__name__)
 
 Mode = Literal["open", "jwt", "webhook"]
 Clock = Callable[[], float]
+
+NOT_BY_NAME = (
+    "this concerns every room, and who decides about access here is asked about one room at a time: it needs the "
+    "server's own token (COLLAB_ADMIN__TOKEN)"
+)
 
 
 def authorizer(
@@ -160,9 +165,26 @@ class Authorizer:
             return self._asked(knock)
         if not knock.token:
             raise Unauthorized(tokens.MISSING)
+        return self._of_token(knock.token, knock.room)
+
+    def everywhere(self, token: str) -> Grant | Awaitable[Grant]:
+        """What a token allows in every room there is and may ever be: what concerns the whole server needs that.
+
+        A signed token is asked for its patterns. The application behind a webhook, or one that decides by itself, can
+        only be asked about a room by its name; what it says of one proves nothing of the others, so it is not asked.
+
+        Raises:
+            Forbidden: Some room is left out, or nobody can say that none is.
+            Unauthorized, Unavailable: As when somebody knocks.
+        """
+        if self.mode != "jwt":
+            raise Forbidden(NOT_BY_NAME)
+        return self._of_token(token, None)
+
+    def _of_token(self, token: str, room: str | None) -> Grant | Awaitable[Grant]:
         if self._published is None:
-            return self._judge(knock, knock.token, self._local)
-        return self._with_published(knock, knock.token, self._published)
+            return self._judge(room, token, self._local)
+        return self._with_published(room, token, self._published)
 
     def find_token(
         self,
@@ -175,26 +197,26 @@ class Authorizer:
         """Where a request shows its token, as `where.find_token` tells, with the cookie that the settings name."""
         return find_token(query, headers, subprotocols, cookie=self._auth.cookie, allowed=allowed)
 
-    def _judge(self, knock: Knock, token: str, ring: KeyRing) -> Grant:
-        return self._allow(knock, tokens.verify(token, ring))
+    def _judge(self, room: str | None, token: str, ring: KeyRing) -> Grant:
+        return self._allow(room, tokens.verify(token, ring))
 
-    def _allow(self, knock: Knock, claims: Mapping[str, object]) -> Grant:
-        return tokens.to_grant(claims, knock.room, self._terms, self._wall())
+    def _allow(self, room: str | None, claims: Mapping[str, object]) -> Grant:
+        return tokens.to_grant(claims, room, self._terms, self._wall())
 
-    def _with_published(self, knock: Knock, token: str, published: PublishedKeys) -> Grant | Awaitable[Grant]:
+    def _with_published(self, room: str | None, token: str, published: PublishedKeys) -> Grant | Awaitable[Grant]:
         if len(self._local):
             try:
                 claims = tokens.verify(token, self._local)
             except Unauthorized:
                 pass  # then one of the others may have signed it
             else:
-                return self._allow(knock, claims)
+                return self._allow(room, claims)
         kid = tokens.key_name(token)
         ring = published.now(kid)
-        return self._fetched(knock, token, kid, published) if ring is None else self._judge(knock, token, ring)
+        return self._fetched(room, token, kid, published) if ring is None else self._judge(room, token, ring)
 
-    async def _fetched(self, knock: Knock, token: str, kid: str | None, published: PublishedKeys) -> Grant:
-        return self._judge(knock, token, await published.fetched(kid))
+    async def _fetched(self, room: str | None, token: str, kid: str | None, published: PublishedKeys) -> Grant:
+        return self._judge(room, token, await published.fetched(kid))
 
     async def _asked(self, knock: Knock) -> Grant:
         if self._webhook is None:

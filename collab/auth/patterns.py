@@ -3,8 +3,9 @@
 A room's name is split on "/" and on nothing else. In a pattern, a segment `*` stands for one segment that is not empty,
 and `**`, which may only be the last segment, for one or more of any kind. Every other segment stands for itself,
 byte for byte. So `public/**` covers `public/a` and `public/a/b` but not `public`; `*` covers every room without a "/"
-and `**` covers every room. An asterisk anywhere else is refused: what looks like a wildcard and is none would, in a
-rule that takes away, leave a door open.
+and `**`, alone, covers every room whatever it is called. Nothing else does: `*/**` leaves out all without a "/". An
+asterisk anywhere else is refused: what looks like a wildcard and is none would, in a rule that takes away, leave a door
+open.
 
 When several patterns match, the most specific wins, read from the left: a written segment goes before `*`, and `*`
 before `**`. No two different patterns that match one room are equally specific.
@@ -12,12 +13,14 @@ before `**`. No two different patterns that match one room are equally specific.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 
 WRITTEN, ONE, REST = 2, 1, 0
+ALL = "**"
+"""The one pattern that covers every room."""
 
 
 def check(pattern: str) -> None:
@@ -31,6 +34,8 @@ def check(pattern: str) -> None:
 
 def matches(pattern: str, room: str) -> bool:
     """Whether a pattern that passed `check` stands for the room; at most one look at each segment."""
+    if pattern == ALL:
+        return room != ""  # also a room called "/": what is granted for all rooms must leave none out
     wanted, given = pattern.split("/"), room.split("/")
     if wanted[-1] == "**":
         wanted.pop()
@@ -51,6 +56,15 @@ def most_specific(rules: Mapping[str, T], room: str) -> T | None:
     """What the most specific of the matching patterns says; None when none matches."""
     found = [pattern for pattern in rules if matches(pattern, room)]
     return rules[max(found, key=specificity)] if found else None
+
+
+def everywhere(rules: Mapping[str, T], least: Callable[[Iterable[T]], T]) -> T | None:
+    """What holds in every room, whatever rooms there are; None when the rules leave some room out.
+
+    It is `least` of all that the rules say, since each of them may be the most specific one somewhere. No look at a
+    room can tell that, be its name ever so unlikely: there are patterns that cover it and not the others.
+    """
+    return least(rules.values()) if ALL in rules else None
 
 
 def any_matches(patterns: Iterable[str], room: str) -> bool:

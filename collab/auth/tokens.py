@@ -33,6 +33,7 @@ NOT_VALID = "the token is not valid"
 EXPIRED = "the token has expired"
 MISSING = "a token is needed"
 NOT_COVERED = "the token does not cover this room"
+NOT_EVERYWHERE = "the token does not cover every room, which this needs: the rule `**`, and none that says less"
 
 LEVELS = {level.name.lower(): level for level in Level}
 
@@ -84,14 +85,14 @@ def verify(token: str, ring: KeyRing) -> dict[str, Any]:
     raise Unauthorized(NOT_VALID)
 
 
-def to_grant(claims: Mapping[str, Any], room: str, terms: Terms, now: float) -> Grant:
-    """What verified claims allow in a room at `now` (seconds since the epoch).
+def to_grant(claims: Mapping[str, Any], room: str | None, terms: Terms, now: float) -> Grant:
+    """What verified claims allow in a room at `now` (seconds since the epoch); in every room there may be, for None.
 
     The grant counts until `exp` and the leeway have passed.
 
     Raises:
         Unauthorized: The claims do not hold, or hold no longer.
-        Forbidden: They hold, but not for this room.
+        Forbidden: They hold, but not for this room, or not for every one.
     """
     try:
         expires, issued = _times(claims, terms, now)
@@ -103,7 +104,7 @@ def to_grant(claims: Mapping[str, Any], room: str, terms: Terms, now: float) -> 
     if expires is not None and now >= expires:
         raise Unauthorized(EXPIRED)
     if level is Level.NONE:
-        raise Forbidden(NOT_COVERED)
+        raise Forbidden(NOT_EVERYWHERE if room is None else NOT_COVERED)
     return Grant(level, subject, token_id, expires, issued, user, may_create)
 
 
@@ -226,21 +227,23 @@ def _patterns(names: object) -> list[str]:
     return names
 
 
-def _level(claims: Mapping[str, Any], room: str, terms: Terms) -> Level:
+def _level(claims: Mapping[str, Any], room: str | None, terms: Terms) -> Level:
     if "rooms" in claims:
         return _from_rooms(claims["rooms"], room)
     lists = {name: claims[f"{name}DocumentNames"] for name in TIPTAP if f"{name}DocumentNames" in claims}
     return _from_tiptap(lists, room, terms.default_level) if lists else terms.default_level
 
 
-def _from_rooms(rooms: object, room: str) -> Level:
+def _from_rooms(rooms: object, room: str | None) -> Level:
     if not isinstance(rooms, dict) or len(rooms) > RULES:
         raise ValueError
     for pattern, word in rooms.items():
         patterns.check(pattern)
         if not isinstance(word, str) or word not in LEVELS:
             raise ValueError
-    return LEVELS[patterns.most_specific(rooms, room) or "none"]
+    levels = {pattern: LEVELS[word] for pattern, word in rooms.items()}
+    found = patterns.everywhere(levels, min) if room is None else patterns.most_specific(levels, room)
+    return Level.NONE if found is None else found
 
 
 TIPTAP = {"comment": Level.COMMENT, "readonly": Level.READ, "allowed": Level.WRITE}
@@ -248,19 +251,21 @@ TIPTAP = {"comment": Level.COMMENT, "readonly": Level.READ, "allowed": Level.WRI
 to, although it is allowed."""
 
 
-def _from_tiptap(lists: Mapping[str, object], room: str, default: Level) -> Level:
+def _from_tiptap(lists: Mapping[str, object], room: str | None, default: Level) -> Level:
     checked = {name: _patterns(names) for name, names in lists.items()}
+    if room is None:
+        return Level.NONE  # they list names, and give nobody more than `write`
     for name, level in TIPTAP.items():
         if any(patterns.tiptap_matches(entry, room) for entry in checked.get(name, ())):
             return level
     return Level.NONE if "allowed" in checked else default
 
 
-def _may_create(claims: Mapping[str, Any], room: str, terms: Terms) -> bool:
+def _may_create(claims: Mapping[str, Any], room: str | None, terms: Terms) -> bool:
     create = claims.get("create", terms.may_create)
     if isinstance(create, bool):
         return create
     listed = _patterns([create] if isinstance(create, str) else create)
     for pattern in listed:
         patterns.check(pattern)
-    return patterns.any_matches(listed, room)
+    return patterns.ALL in listed if room is None else patterns.any_matches(listed, room)

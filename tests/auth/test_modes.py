@@ -202,3 +202,29 @@ def test_the_cookie_of_the_settings():
     assert (shown.token, shown.place) == ("x", "cookie")
     assert made(cookie="login").find_token(b"", headers, allowed=lambda origin: False).token is None
     assert made().find_token(b"", headers, allowed=lambda origin: True).token is None
+
+
+async def test_every_room_at_once(clock, pairs):
+    every = CLAIMS | {"rooms": {"**": "admin"}}
+
+    async def answer(headers, body):
+        return http(200, {"keys": [pairs["RSA"].jwk(kid="k1")]})
+
+    async with (
+        served(answer) as endpoint,
+        made(clock=clock, jwks_url=endpoint.url, jwt_secret=SECRET) as authorize,
+    ):
+        theirs = sign(every, pairs["RSA"].private, "RS256", kid="k1")
+        assert (await decided(authorize.everywhere(sign(every, SECRET, "HS256")))).level is Level.ADMIN
+        assert (await decided(authorize.everywhere(theirs))).level is Level.ADMIN
+        for rooms in ({"*/**": "admin"}, {"**": "admin", "r": "none"}):
+            with pytest.raises(Forbidden, match="every room"):
+                await decided(authorize.everywhere(sign(CLAIMS | {"rooms": rooms}, SECRET, "HS256")))
+        with pytest.raises(Unauthorized):
+            await decided(authorize.everywhere("no token"))
+
+
+def test_who_is_asked_by_name_cannot_speak_for_every_room():
+    for authorize in (made(), made(webhook_url=URL, webhook_secret=SECRET)):
+        with pytest.raises(Forbidden, match="COLLAB_ADMIN__TOKEN"):
+            authorize.everywhere("ana")

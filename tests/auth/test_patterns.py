@@ -29,7 +29,10 @@ def obvious(wanted: list[str], given: list[str]) -> bool:
 @given(PATTERN, ROOM)
 def test_as_the_obvious_matcher(pattern, room):
     patterns.check(pattern)
-    assert patterns.matches(pattern, room) is obvious(pattern.split("/"), room.split("/"))
+    if pattern == "**":
+        assert patterns.matches(pattern, room) is (room != "")
+    else:
+        assert patterns.matches(pattern, room) is obvious(pattern.split("/"), room.split("/"))
 
 
 @given(ROOM.filter(lambda room: "*" not in room and room))
@@ -56,7 +59,7 @@ def test_the_most_specific_is_one_whatever_the_order(names, room):
         ("public/**", ["public/a", "public/a/b", "public//b"], ["public", "public/", "publicity/a", "x/public/a"]),
         ("*/notes", ["a/notes"], ["/notes", "a/b/notes", "notes"]),
         ("*", ["a", "a:b"], ["", "a/b"]),
-        ("**", ["a", "a/b"], [""]),
+        ("**", ["a", "a/b", "/", "//"], [""]),
         ("a:b/c", ["a:b/c"], ["a/b/c", "a:b:c", "a/b:c"]),
     ],
 )
@@ -99,6 +102,21 @@ def test_a_rule_can_take_away():
     rules = {"**": 3, "team/*": 2, "team/secret": 0, "*/secret": 9}
     assert [patterns.most_specific(rules, room) for room in ("x", "team/a", "team/secret", "b/secret")] == [3, 2, 0, 9]
     assert patterns.most_specific({"a": 1}, "b") is None
+
+
+@given(st.dictionaries(PATTERN, st.integers(0, 4), max_size=6), ROOM.filter(bool))
+def test_what_holds_everywhere_holds_in_every_room(rules, room):
+    rules = {"**": 4} | rules
+    here, everywhere = patterns.most_specific(rules, room), patterns.everywhere(rules, min)
+    assert here is not None and everywhere is not None and here >= everywhere
+
+
+def test_nothing_but_two_stars_covers_every_room():
+    for some in ("*", "*/**", "/".join("*" * 9), "*/*/**", "a/**"):
+        assert patterns.everywhere({some: 4}, min) is None
+    assert patterns.everywhere({"**": 4, "*": 4, "a": 4}, min) == 4
+    assert patterns.everywhere({"**": 4, "a": 0}, min) == 0
+    assert patterns.everywhere({}, min) is None
 
 
 @pytest.mark.alone

@@ -11,7 +11,7 @@ import pytest
 
 from collab.auth import Level
 from collab.auth.keys import KeyRing, from_jwks, from_pem, from_secret
-from collab.auth.tokens import EXPIRED, NOT_VALID, TOKEN_BYTES, Terms, key_name, mint, to_grant, verify
+from collab.auth.tokens import EXPIRED, NOT_EVERYWHERE, NOT_VALID, TOKEN_BYTES, Terms, key_name, mint, to_grant, verify
 from collab.errors import CollabError, Forbidden, Unauthorized
 
 from .conftest import NOW, SECRET, b64, sign
@@ -309,6 +309,36 @@ def test_tiptaps_claims(claims, levels):
     for room, level in levels.items():
         got = said(**({"rooms": ...} | claims), room=room)
         assert (0 if isinstance(got, str) else got.level) == level
+
+
+@pytest.mark.parametrize(
+    ("claims", "level"),
+    [
+        ({"rooms": {"**": "admin"}}, Level.ADMIN),
+        ({"rooms": {"**": "admin", "a/*": "admin"}}, Level.ADMIN),
+        ({"rooms": {"**": "admin", "a/*": "write"}}, Level.WRITE),
+        ({"rooms": {"**": "admin", "secret": "none"}}, None),
+        ({"rooms": {"**": "none", "*": "admin"}}, None),
+        ({"rooms": {"*/**": "admin"}}, None),
+        ({"rooms": {"/".join("*" * 9): "admin"}}, None),
+        ({"rooms": {"*": "admin", "*/**": "admin"}}, None),  # all but those called "/"
+        ({"rooms": {}}, None),
+        ({"rooms": ..., "allowedDocumentNames": ["*"]}, None),
+        ({"rooms": ..., "readonlyDocumentNames": ["a"], "terms": Terms(default_level=Level.WRITE)}, None),
+        ({"rooms": ..., "terms": Terms(default_level=Level.WRITE)}, Level.WRITE),
+    ],
+)
+def test_every_room_at_once(claims, level):
+    """What concerns the whole server asks for this; no room, however it is called, can stand for all."""
+    got = said(**claims, room=None)
+    assert (None if isinstance(got, str) else got.level) == level
+    assert level is not None or got == NOT_EVERYWHERE
+
+
+def test_making_every_room():
+    every = {"rooms": {"**": "write"}, "room": None}
+    assert said(**every, create=["**"]).may_create
+    assert not said(**every, create=["*", "a/**"]).may_create
 
 
 def test_default_level():

@@ -7,7 +7,6 @@ that the name of a room is one segment, percent-encoded, and is decoded once, by
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -20,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...auth import Authorize, Grant, Knock, Level
-from ...auth.modes import Authorizer, long_enough
+from ...auth.modes import NOT_BY_NAME, Authorizer, long_enough
 from ...auth.where import find_token
 from ...errors import CollabError, Forbidden, TooLarge, TooMany, Unauthorized
 from ...history.archive import Archive
@@ -43,6 +42,8 @@ CLOSED = (
     "from `openssl rand -base64 48`, and show it as `Authorization: Bearer ...`"
 )
 NEEDED = "the admin API needs its token: Authorization: Bearer ..."
+THIS = "this room"
+EVERY = "every room, which this needs: the rule `**`, and none that says less"
 ROOMS = ("v1", "rooms")
 STREAMED = ("POST", ["v1", "import"])
 """What takes a body of any size, piece by piece, and looks at each."""
@@ -133,28 +134,25 @@ class Door:
             return "admin"
         if not self._knows_tokens:
             raise Unauthorized(CLOSED if self._digest is None else "this is not the token of the admin API")
-        grant = await self._granted(Knock(room or _any_room(), token, address))
+        answer = self._everywhere(token) if room is None else self._authorize(Knock(room, token, address))
+        grant = await answer if isinstance(answer, Awaitable) else answer
         if self._served.revoked.covers(grant):
             raise Unauthorized("the token is not valid any more")
-        if grant.level < Level.ADMIN or (room is None and not self._says_all):
-            what = "this room" if room is not None else "every room (`**`), which this needs"
-            raise Forbidden(f"the token has not the level `admin` for {what}")
+        if grant.level < Level.ADMIN:
+            raise Forbidden(f"the token has not the level `admin` for {THIS if room is not None else EVERY}")
         return grant.subject or "unnamed"
 
-    async def _granted(self, knock: Knock) -> Grant:
-        answer = self._authorize(knock)
-        return await answer if isinstance(answer, Awaitable) else answer
+    def _everywhere(self, token: str) -> Grant | Awaitable[Grant]:
+        """What a token allows for the whole server. No room stands for the others: some rule may be for it alone."""
+        access = self._served.access
+        if access is None:  # the application's own `authorize`
+            raise Forbidden(NOT_BY_NAME)
+        return access.everywhere(token)
 
     @property
     def _knows_tokens(self) -> bool:
         access = self._served.access
         return access is None or access.mode != "open"
-
-    @property
-    def _says_all(self) -> bool:
-        """Whether one answer can stand for all rooms: a signed token names patterns, all others are asked by room."""
-        access = self._served.access
-        return access is not None and access.mode == "jwt"
 
     def _is_own(self, scope: Scope) -> bool:
         """Whether somebody at this very machine asks, of a server that is for trying out: then no token is needed.
@@ -180,11 +178,6 @@ class Door:
 def _digest(token: str) -> bytes:
     """So that a comparison does not even tell how long the right one is."""
     return blake2b(token.encode("utf-8", "replace")).digest()
-
-
-def _any_room() -> str:
-    """A room that no rule names: what a token allows there, it allows everywhere (`**`), but for exceptions."""
-    return "/".join(secrets.token_hex(8) for _ in range(9))
 
 
 class Gate:

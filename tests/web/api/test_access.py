@@ -81,8 +81,9 @@ def test_signed_tokens():
     with Server(env={"COLLAB_AUTH__JWT_SECRET": SECRET}) as server:
         admin = signed({"**": "admin"}, jti="one")
         assert asked(server, **admin).status_code == 200
-        for rooms in ({"**": "write"}, {"*": "admin"}, {"a/**": "admin"}):
-            assert is_problem(asked(server, **signed(rooms)), 403)
+        for rooms in ({"**": "write"}, {"*": "admin"}, {"*/**": "admin"}, {"**": "admin", "a/secret": "none"}):
+            for path in ("/rooms", "/connections", "/audit", "/export"):
+                assert is_problem(asked(server, path, **signed(rooms)), 403)
         own = signed({"a/*": "admin"})
         assert is_problem(asked(server, "/rooms/a%2Fb", **own), 404)  # let in, and there is no such room
         assert is_problem(asked(server, "/rooms/b%2Fb", **own), 403)
