@@ -19,6 +19,8 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WebsocketBuffer, WSStream
 from wsproto.utilities import generate_accept_token
 
+from .handshake import is_sound
+
 
 def stream(send: Callable[..., Any]) -> WSStream | None:
     """The WebSocket stream behind an ASGI `send`."""
@@ -142,10 +144,15 @@ class Http1Protocol(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         if request.http_version not in (b"1.1", b"1.0"):
-            await self._send_error_response(505)
-            await self.send(Closed())
+            await self._refuse(505)
+        elif not is_sound(request.headers):
+            await self._refuse(400)
         else:
             await super()._create_stream(request)
+
+    async def _refuse(self, status: int) -> None:
+        await self._send_error_response(status)
+        await self.send(Closed())
 
 
 def http1_only() -> None:
