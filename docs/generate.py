@@ -181,8 +181,9 @@ def logs() -> str:
         "`event` is a fixed text: search for it, count it, alert on it. A new version may add events and fields; what "
         "goes, or gets another name, stands in the changelog. How to read and ship them: [Logs](../howto/logs.md).",
         "Other loggers write to the same place: `hypercorn.error` says at level `info` where the server listens; "
-        "`asyncio`, `py.warnings` and other libraries are written from level `warning` on. Their `event` is whatever "
-        "they say. Errors of commands are sentences on standard error, and no lines of the log.",
+        "`py.warnings` and other libraries are written from level `warning` on. Their `event` is whatever they say. "
+        "What `hypercorn.error` and `asyncio` complain of is the event `trouble underneath`. Errors of commands "
+        "are sentences on standard error, and no lines of the log.",
         "No line holds a token, a cookie, a secret, a query string, a piece of a document, presence, or the label of a "
         "snapshot: `tests/faults/test_secrets.py` looks for them. Names of rooms and of users, addresses and paths do "
         "appear, where the tables say so.",

@@ -139,6 +139,11 @@ EVENTS = {
     "restores not looked for": (
         "The store failed for one room while it was looked whether the process before this one told of a restore."
     ),
+    "trouble underneath": (
+        "The event loop (`source` is `asyncio`) or the ASGI server (`hypercorn.error`) failed at something, as "
+        "`reason` says in its words. One line for each class of error and place in ten seconds. With a traceback it is "
+        "a fault worth reporting."
+    ),
     "webhook failed": "An attempt to deliver an event failed; it is made again. One line for each URL and reason.",
     "webhook given up": (
         "An event is a dead letter: its receiver said 410, or failed for `COLLAB_HOOKS__GIVE_UP_HOURS`. Replay it with "
@@ -203,6 +208,7 @@ FIELDS = {
     "signal": "What was sent: `traces` or `logs`.",
     "signals": "What is sent: `traces`, `logs` or both.",
     "snapshot": "Number of the snapshot.",
+    "source": "The logger that reports it.",
     "stalled": "Clients that were cut off because they did not go by themselves.",
     "step": (
         "What was being done: `tick` (updates were applied), `load`, `reload`, `compaction` or `reading` (an export)."

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 from hypercorn.asyncio import serve as serve_asgi
@@ -24,6 +24,7 @@ from ..store import Store
 from ..transport import insides
 from .app import App
 from .turns import take_turns
+from .underneath import calmed
 
 log = get_logger(__name__)
 
@@ -72,7 +73,8 @@ async def _serve(settings: Settings, config: Config, store: Store | None) -> int
     for number in STOPS:
         loop.add_signal_handler(number, told_to_stop)
     failure: SettingsError | None = None
-    async with App(settings, store=store) as app:
+    async with App(settings, store=store) as app, AsyncExitStack() as stack:
+        stack.enter_context(calmed(app.hub.floods))
         take_turns(app.hub.metrics)
 
         async def shutdown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import logging
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ import websockets
 from pycrdt import Doc, Text
 
 from collab.settings import Settings
+from collab.store.memory import MemoryStore
+from collab.web import server as module
 from collab.web.server import _config
 from tests.support.raw import Raw, Refused, parse, sync1, update
 from tests.support.server import Server, free_port
@@ -47,6 +50,25 @@ def test_the_system_gives_up_clients_that_confirm_nothing():
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_500
             assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+async def test_trouble_underneath_is_told_once(monkeypatch, caplog):
+    """And a last time at the end, with how many there were."""
+
+    async def fails(*given: Any, **more: Any) -> None:
+        for _ in range(50):
+            logging.getLogger("asyncio").error("Unhandled exception in client_connected_cb")
+
+    monkeypatch.setattr(module, "serve_asgi", fails)
+    monkeypatch.setattr(module, "take_turns", lambda metrics: None)
+    settings = Settings(server={"port": free_port()})
+    try:
+        assert await module._serve(settings, _config(settings), MemoryStore()) == 0
+    finally:
+        for stop in module.STOPS:
+            asyncio.get_running_loop().remove_signal_handler(stop)
+    told = [record for record in caplog.records if "underneath" in record.getMessage() or record.name == "asyncio"]
+    assert [record.name for record in told] == ["collab.hub"] * 2
 
 
 async def test_a15_the_internal_port_has_metrics_and_no_editors():
