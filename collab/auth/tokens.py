@@ -1,7 +1,8 @@
 """Tokens: signed claims (JWT, RFC 7519) in, a `Grant` for one room out. Time is an argument.
 
 Every bad token gets the same sentence, whatever is wrong with it, and no error holds or carries a piece of it. Only one
-that is right in everything but its age is called expired.
+that is right in everything but its age is called expired, and one that is right in everything but its end, which is no
+time at all, is told so.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ USER_BYTES = 4 * 1024
 """Most that is stamped into presence, in bytes of JSON."""
 RULES = 1_000
 """Most patterns in one claim."""
+LATEST = 253_402_300_800
+"""Seconds since the epoch at the end of the year 9999. What ends later never ends, or was meant in milliseconds."""
 
 NOT_VALID = "the token is not valid"
 EXPIRED = "the token has expired"
+ENDLESS = "the token is not valid: its exp is no time before the year 10000, in seconds since 1970"
 MISSING = "a token is needed"
 NOT_COVERED = "the token does not cover this room"
 NOT_EVERYWHERE = "the token does not cover every room, which this needs: the rule `**`, and none that says less"
@@ -103,6 +107,8 @@ def to_grant(claims: Mapping[str, Any], room: str | None, terms: Terms, now: flo
         raise Unauthorized(NOT_VALID) from None
     if expires is not None and now >= expires:
         raise Unauthorized(EXPIRED)
+    if expires is not None and expires >= LATEST:
+        raise Unauthorized(ENDLESS)  # or `exp` would be required, and mean nothing
     if level is Level.NONE:
         raise Forbidden(NOT_EVERYWHERE if room is None else NOT_COVERED)
     return Grant(level, subject, token_id, expires, issued, user, may_create)
@@ -175,7 +181,7 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
         number = float(value)
     except OverflowError:
         raise ValueError from None
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number < -LATEST:
         raise ValueError
     return number
 

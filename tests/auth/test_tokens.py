@@ -11,7 +11,19 @@ import pytest
 
 from collab.auth import Level
 from collab.auth.keys import KeyRing, from_jwks, from_pem, from_secret
-from collab.auth.tokens import EXPIRED, NOT_EVERYWHERE, NOT_VALID, TOKEN_BYTES, Terms, key_name, mint, to_grant, verify
+from collab.auth.tokens import (
+    ENDLESS,
+    EXPIRED,
+    LATEST,
+    NOT_EVERYWHERE,
+    NOT_VALID,
+    TOKEN_BYTES,
+    Terms,
+    key_name,
+    mint,
+    to_grant,
+    verify,
+)
 from collab.errors import CollabError, Forbidden, Unauthorized
 
 from .conftest import NOW, SECRET, b64, sign
@@ -211,6 +223,16 @@ FROM = Terms(issuer="https://id.example")
         ({"exp": True}, NOT_VALID),
         ({"exp": 10**400}, NOT_VALID),
         ({"exp": -1}, EXPIRED),
+        ({"exp": 1e308}, ENDLESS),
+        ({"exp": LATEST}, ENDLESS),
+        ({"exp": LATEST - 31}, "ok"),
+        ({"exp": (NOW + 60) * 1_000}, ENDLESS),  # milliseconds, as JavaScript counts
+        ({"exp": 1e308, "terms": Terms(require_exp=False)}, ENDLESS),
+        ({"exp": 1e308, "sub": 7}, NOT_VALID),
+        ({"exp": -1e300}, NOT_VALID),
+        ({"nbf": -1e300}, NOT_VALID),
+        ({"iat": -1e300}, NOT_VALID),
+        ({"iat": 1e308, "exp": 1e308}, NOT_VALID),
         ({"nbf": NOW + 30}, "ok"),
         ({"nbf": NOW + 60}, NOT_VALID),
         ({"nbf": "soon"}, NOT_VALID),
