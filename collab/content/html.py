@@ -8,6 +8,7 @@ from typing import Any
 
 from .build import checked
 from .prosemirror import Node
+from .tables import WIDEST, Spare, columns
 
 _BLOCKS = {"paragraph": "p", "blockquote": "blockquote", "bulletList": "ul", "listItem": "li", "tableRow": "tr"}
 _MARKS = {
@@ -108,17 +109,17 @@ def _element(node: Node) -> str:
 
 def _table(node: Node, inside: str) -> str:
     """With its columns' widths, as the first row has them."""
-    columns: list[int] = []
+    all_widths: list[int] = []
     rows = node.get("content") or [{}]
+    spare = Spare(rows, WIDEST)
     for cell in rows[0].get("content") or []:
-        attrs = cell.get("attrs") or {}
-        span = attrs.get("colspan")
-        widths = _widths(attrs)
-        columns += [*widths, *[0] * ((min(span, 1_000) if isinstance(span, int) else 1) - len(widths))]
+        widths = _widths(cell.get("attrs") or {}) or [0]
+        all_widths += [*widths, *[0] * spare.take(columns(cell) - len(widths))]
     known = [
-        _tag("col", {"style": f"width: {width}px;" if width else f"min-width: {_NARROW}px;"}, None) for width in columns
+        _tag("col", {"style": f"width: {width}px;" if width else f"min-width: {_NARROW}px;"}, None)
+        for width in all_widths
     ]
-    whole = f"{'width' if all(columns) else 'min-width'}: {sum(width or _NARROW for width in columns)}px;"
+    whole = f"{'width' if all(all_widths) else 'min-width'}: {sum(width or _NARROW for width in all_widths)}px;"
     body = _tag("colgroup", {}, "".join(known)) + _tag("tbody", {}, inside)
     return _tag("table", {"style": whole}, body)
 

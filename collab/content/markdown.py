@@ -16,6 +16,7 @@ from .build import checked
 from .html import safe_url
 from .marks import rank
 from .prosemirror import Node
+from .tables import Spare, columns
 
 _TAGS = {
     "bold": "strong", "italic": "em", "strike": "del", "underline": "u",
@@ -160,24 +161,25 @@ def _is_tight(item: Node) -> bool:
 
 
 def _table(rows: list[Node]) -> str:
-    table = [[cell for node in row.get("content") or [] for cell in _cells(node)] for row in rows]
+    spare = Spare(rows)
+    table = [[cell for node in row.get("content") or [] for cell in _cells(node, spare)] for row in rows]
     width = max(map(len, table), default=0)
     if not width:
         return ""
     first = rows[0].get("content") or []
     if not any(cell["type"] == "tableHeader" for cell in first):
         table.insert(0, [])
-    lines = [[*row, *[""] * (width - len(row))] for row in table]
-    lines.insert(1, ["---"] * width)
+    head, *body = table
+    lines = [[*head, *[""] * (width - len(head))], ["---"] * width]
+    lines += [[*row, *[""] * spare.take(width - len(row))] for row in body]  # GFM fills up what stays short
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cells(cell: Node) -> list[str]:
+def _cells(cell: Node, spare: Spare) -> list[str]:
     """What a cell says, with empty ones for the columns that it covers besides its own."""
     blocks = _blocks(cell.get("content") or [])
     text = "<br>".join(blocks).replace(_HARD_BREAK, "<br>").replace("\n", "<br>")
-    span = (cell.get("attrs") or {}).get("colspan")
-    return [re.sub(r"(?<!\\)\|", r"\\|", text), *[""] * (min(span, 1_000) - 1 if isinstance(span, int) else 0)]
+    return [re.sub(r"(?<!\\)\|", r"\\|", text), *[""] * spare.take(columns(cell) - 1)]
 
 
 # -------------------------------------------------------------------------------------------------- in a line
