@@ -265,7 +265,7 @@ class Hub(anyio.AsyncContextManagerMixin):
 
     def _rest(self, opened: Opened) -> None:
         """Nobody holds this room, which may still grow, by what its clients left behind."""
-        self._idle.put(opened.core.name, opened.core.bytes)
+        self._idle.put(opened.core.name, opened.core.bytes + opened.core.gaps.bytes)
         if self._idle.over and not self._evicting:
             self._evicting = True
             self._tasks.start_soon(self._evict)

@@ -100,10 +100,11 @@ class RoomCore:
         self.presence.enter(peer)
 
     def leave(self, peer: Peer, now: float) -> None:
-        """`peer` is told nothing more, its presence ends, and what it sent is still taken in."""
+        """`peer` is told nothing more, its presence ends, and what it sent is still taken in, if it fits."""
         if peer in self.peers:
             del self.peers[peer]
             self.gaps.forget(peer)
+            self._let_go()
             self.move(self.presence.leave(peer, now))
 
     # ------------------------------------------------------------------ what comes in
@@ -247,6 +248,7 @@ class RoomCore:
                 self.tell(ticks)  # what the application did before is not lost with the rest
                 raise
             self._ask(lacking, now)
+            self._let_go()
         moved, self._moved = tuple(self._moved), {}
         if events or moved:
             ticks.append(self._made(changes, events, before, moved, wall))
@@ -284,6 +286,13 @@ class RoomCore:
         return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector)
 
     # ------------------------------------------------------------------ what lacks something
+
+    def _let_go(self) -> None:
+        """What waits is let go when nobody is left who could send what it waits for: its senders have it still, and
+        come back with all that the room lacks.
+        """
+        if self.gaps and all(peer.backstage for peer in self.peers):
+            self.gaps.clear()
 
     def _ask(self, peers: Iterable[Peer], now: float) -> None:
         for peer in peers:

@@ -165,6 +165,8 @@ class Uptake:
     ) -> set[Point]:
         """Apply `queue` as far as it goes: up to where characters of the document are cut in two, which it returns."""
         replica, clocks, settled = self._replica, self._replica.clocks, self.settled
+        if self._gaps:  # the application may have closed one, or a room that was read anew
+            self._release(self._gaps.closed(clocks), queue, inbox)
         with replica.doc.transaction():
             while queue:
                 item = queue.popleft()
@@ -189,10 +191,14 @@ class Uptake:
                     continue
                 applied.append(part)
                 if moved and self._gaps:
-                    closed = self._gaps.closed(clocks)
-                    inbox += closed  # they wait nowhere else any more
-                    queue.extendleft(reversed(closed))
+                    authors = {client for client, _, _ in part.extent.structs}
+                    self._release(self._gaps.closed(clocks, authors), queue, inbox)
         return set()
+
+    def _release(self, closed: list[Incoming], queue: deque[Incoming], inbox: list[Incoming]) -> None:
+        """These come next."""
+        inbox += closed  # they wait nowhere else any more
+        queue.extendleft(reversed(closed))
 
     def _hold(self, item: Incoming, lacking: dict[Peer, None]) -> None:
         self._gaps.hold(item, self._replica.clocks)

@@ -266,7 +266,8 @@ class RoomSettings(Section):
         default=1_000, description="Number of updates that one room keeps while they wait for earlier ones."
     )
     held_bytes: Size = Field(
-        default=8 * MiB, description="Bytes of updates that one room keeps while they wait for earlier ones."
+        default=8 * MiB,
+        description="Bytes of memory that updates take in one room while they wait for earlier ones.",
     )
     presence_ids: Count = Field(default=10_000, description="Number of client ids that one room keeps presence for.")
     presence_seconds: Annotated[float, Field(gt=15, allow_inf_nan=False)] = Field(

@@ -17,7 +17,7 @@ from .lib0 import expect_end, read_var_uint, var_uint
 from .structs import DELETED, GC, MAX_CLOCK, MAX_DEPTH, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
 
 __all__ = ["EMPTY", "MAX_CLOCK", "MAX_DEPTH", "Extent", "Range", "as_it_is", "measured", "parse", "parse_state_vector"]
-__all__ += ["split", "state_vector"]
+__all__ += ["split", "state_vector", "wants", "weight"]
 
 EMPTY = b"\x00\x00"
 """The update that says nothing: no structs, no deletions."""
@@ -119,6 +119,32 @@ def split(update: bytes, clocks: Mapping[int, int]) -> bytes:
         for start, length in ranges:
             out += var_uint(start) + var_uint(length)
     return bytes(out)
+
+
+def wants(extent: Extent) -> dict[int, int]:
+    """What a document must have before an update fits it in whole (`Extent.lacks`): client id -> clock."""
+    reach: dict[int, int] = {}
+    found: dict[int, int] = {}
+    for client, start, end in extent.structs:
+        if start > reach.get(client, 0):
+            found[client] = start  # a run begins behind all before it
+            reach[client] = end
+        elif end > reach.get(client, 0):
+            reach[client] = end
+    for client, clock in extent.needs.items():
+        if clock > reach.get(client, 0) and clock > found.get(client, 0):
+            found[client] = clock
+    for client, _, clock in extent.deletes:
+        if clock > reach.get(client, 0) and clock > found.get(client, 0):
+            found[client] = clock
+    return found
+
+
+def weight(extent: Extent) -> int:
+    """About how many bytes of memory an extent takes, rather too many: 40 times what the update says, at the worst."""
+    ranges = len(extent.structs) + len(extent.deletes) + len(extent.values) + len(extent.keyed)
+    points = len(extent.foundlings) + len(extent.before)
+    return 136 * ranges + 104 * points + 320 * len(extent.after) + 240 * len(extent.needs)
 
 
 def _fit(blocks: Blocks, have: dict[int, int], inside: Mapping[int, int] | None = None) -> list[int]:
