@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from . import vetting
-from .errors import BadUpdate
+from .errors import BadMessage, BadUpdate
 from .hub import Hub
 from .intake import Intake
-from .wire.messages import Message, SyncStep2, Update
-from .wire.structs import Extent
+from .wire.messages import Message, SyncStep1, SyncStep2, Update
 
 
 class Looks:
@@ -50,7 +49,7 @@ class Looks:
         while go_on and self._line:
             frame, message = self._line[0]
             if is_long(message):
-                message = replace(message, vetted=await _looked_at(message.update))
+                message = await _looked_at(message)
             go_on = self._take(frame, message)
             self._line.popleft()
         self._line.clear()
@@ -58,13 +57,20 @@ class Looks:
         self._done()
 
 
-def is_long(message: Message) -> TypeGuard[Update | SyncStep2]:
+def is_long(message: Message) -> TypeGuard[Update | SyncStep2 | SyncStep1]:
     """Whether it takes a while to look through `message`."""
+    if isinstance(message, SyncStep1):
+        return len(message.state_vector) >= vetting.LONG
     return isinstance(message, Update | SyncStep2) and len(message.update) >= vetting.LONG
 
 
-async def _looked_at(update: bytes) -> Extent | BadUpdate:
+async def _looked_at(message: Update | SyncStep2 | SyncStep1) -> Message:
+    if isinstance(message, SyncStep1):
+        try:
+            return replace(message, vetted=await vetting.aside(len(message.state_vector), message.clocks))
+        except BadMessage as error:
+            return replace(message, vetted=error)
     try:
-        return await vetting.extent(update)
+        return replace(message, vetted=await vetting.extent(message.update))
     except BadUpdate as error:
-        return error
+        return replace(message, vetted=error)

@@ -8,13 +8,34 @@ lacking, and its answer settles these, too, if the question was asked after they
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .metrics import Distribution
 from .wire.messages import SAVED, Echo, Message, Saved
+
+
+class Claims:
+    """What a client said that it has; in little space when that are many clients, which it may choose itself.
+
+    Args:
+        clocks: Client id -> next clock.
+    """
+
+    __slots__ = ("_clients", "_clocks")
+
+    def __init__(self, clocks: Mapping[int, int]) -> None:
+        self._clients = array("Q", sorted(clocks))
+        self._clocks = array("I", [clocks[client] for client in self._clients])
+
+    def has(self, client: int, end: int) -> bool:
+        """Whether it has all of `client` before the clock `end`."""
+        at = bisect_left(self._clients, client)
+        return at < len(self._clients) and self._clients[at] == client and end <= self._clocks[at]
 
 
 class Ledger(Protocol):

@@ -135,7 +135,7 @@ class RoomCore:
                 self.move(self.presence.apply(update, peer, now))
                 return None
             case SyncStep1(state_vector):
-                vet.parse_state_vector(state_vector)
+                message.clocks()
                 return SyncStep2(self.difference(state_vector))
             case QueryAwareness():
                 return Awareness(self.presence.encode(self.presence.ids()))

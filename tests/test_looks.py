@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
-from collab.errors import BadUpdate
+from collab.errors import BadMessage, BadUpdate
 from collab.looks import Looks, is_long
 from collab.vetting import LONG
 from collab.wire import vet
@@ -52,12 +52,12 @@ class House:
         assert self.said == ["hold", "let go", "done"]
 
 
-@pytest.mark.parametrize("kind", [Update, SyncStep2])
+@pytest.mark.parametrize("kind", [Update, SyncStep2, SyncStep1])
 def test_what_is_long(kind):
     assert is_long(kind(bytes(LONG))) and not is_long(kind(bytes(LONG - 1)))
 
 
-@pytest.mark.parametrize("message", [Awareness(bytes(LONG)), SyncStep1(bytes(LONG)), QueryAwareness()])
+@pytest.mark.parametrize("message", [Awareness(bytes(LONG)), SyncStep1(bytes(LONG - 1)), QueryAwareness()])
 def test_what_is_read_at_once(message):
     assert not is_long(message)
 
@@ -95,6 +95,20 @@ async def test_what_is_no_update_is_found_out_once(monkeypatch):
     assert isinstance(taken, Update)
     with pytest.raises(BadUpdate):
         taken.extent()
+
+
+async def test_a_state_vector_is_read_aside(monkeypatch):
+    house = House()
+    known = {2**30 + number: 1 for number in range(LONG // 5)}
+    house.looks.add(b"", SyncStep1(vet.state_vector(known)))
+    house.looks.add(b"", SyncStep1(b"\xff\x7f" * LONG))
+    await house.over()
+    monkeypatch.setattr(vet, "parse_state_vector", lambda *args: pytest.fail("looked at again"))
+    good, bad = house.taken
+    assert isinstance(good, SyncStep1) and good.clocks() == known
+    assert isinstance(bad, SyncStep1)
+    with pytest.raises(BadMessage):
+        bad.clocks()
 
 
 async def test_nothing_is_taken_in_behind_what_was_refused():

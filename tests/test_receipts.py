@@ -16,7 +16,7 @@ from pycrdt import Doc, Text
 from collab.errors import CollabError
 from collab.metrics import Metrics
 from collab.peers import Tick
-from collab.receipts import Receipts
+from collab.receipts import Claims, Receipts
 from collab.room import RoomCore
 from collab.seat import Seat
 from collab.wire import vet
@@ -48,6 +48,19 @@ class Book:
 
     def forfeit(self) -> None:
         self._reach(self.accepted, False)
+
+
+@given(claimed=st.dictionaries(st.integers(0, 2**53 - 1), st.integers(0, vet.MAX_CLOCK)))
+def test_what_a_client_claims(claimed):
+    claims = Claims(claimed)
+    for client, clock in claimed.items():
+        assert claims.has(client, clock) and not claims.has(client, clock + 1)
+    assert not claims.has(2**53, 1) and not Claims({}).has(0, 1)
+
+
+def test_what_many_clients_are_claimed_takes_little_space():
+    claims = Claims(dict.fromkeys(range(vet.MAX_CLIENTS), 7))
+    assert sum(sys.getsizeof(getattr(claims, name)) for name in claims.__slots__) < 2**21
 
 
 class Desk:

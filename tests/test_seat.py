@@ -380,6 +380,23 @@ def test_asking_without_reading_piles_nothing_up(core, writer):
     assert isinstance(answer, SyncStep2) and text_of(client.doc) == "x" * 500 + "yz!"
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_state_vector_is_read_once_and_not_kept(core, writer, slow, monkeypatch):
+    """Whoever may only read chooses how many clients it names."""
+    vector = vet.state_vector(dict.fromkeys(range(2**30, 2**30 + 1_000), 5))
+    read, seen = vet.parse_state_vector, list[bytes]()
+    monkeypatch.setattr(vet, "parse_state_vector", lambda data, *most: seen.append(data) or read(data, *most))
+    writer.type("hello")
+    client = Client(core)
+    if slow:
+        client.outlet.stall()
+    client.seat.hear(SyncStep1(vector), 0)
+    client.outlet.flow()
+    client.seat.drained()
+    assert any(isinstance(message, SyncStep2) for message in client.new())
+    assert seen.count(vector) == 1
+
+
 def test_nothing_is_left_lying_when_nobody_says_that_it_drained(core, writer):
     client = Client(core)
     client.sync()

@@ -5,18 +5,31 @@ A dialect that has no word for a message encodes it as None, and it is not sent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..errors import BadUpdate
+from ..errors import BadMessage, BadUpdate
 from . import vet
 from .structs import Extent
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStep1:
-    """What the sender has, as a state vector; asks for the rest."""
+    """What the sender has, as a state vector; asks for the rest.
+
+    Args:
+        state_vector: Its bytes.
+        vetted: The clocks in it, or what is wrong with it, if somebody has looked already.
+    """
 
     state_vector: bytes
+    vetted: Mapping[int, int] | BadMessage | None = field(default=None, compare=False, repr=False)
+
+    def clocks(self) -> Mapping[int, int]:
+        """The clocks in it: client id -> next clock; raises `BadMessage`."""
+        if isinstance(self.vetted, BadMessage):
+            raise self.vetted
+        return vet.parse_state_vector(self.state_vector, vet.MAX_CLIENTS) if self.vetted is None else self.vetted
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,23 @@ from . import keystroke
 from .lib0 import expect_end, read_var_uint, var_uint
 from .structs import DELETED, GC, MAX_CLOCK, MAX_DEPTH, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
 
-__all__ = ["EMPTY", "MAX_CLOCK", "MAX_DEPTH", "Extent", "Range", "as_it_is", "measured", "parse", "parse_state_vector"]
+__all__ = [
+    "EMPTY",
+    "MAX_CLIENTS",
+    "MAX_CLOCK",
+    "MAX_DEPTH",
+    "Extent",
+    "Range",
+    "as_it_is",
+    "measured",
+    "parse",
+    "parse_state_vector",
+]
 __all__ += ["split", "state_vector", "wants", "weight"]
+
+MAX_CLIENTS = 100_000
+"""How many clients may have written in a document. Real ones have some thousands at most, and each costs whoever joins:
+to tell two documents apart both sides name all of their clients."""
 
 EMPTY = b"\x00\x00"
 """The update that says nothing: no structs, no deletions."""
@@ -65,16 +80,22 @@ def _look_at_parents(blocks: Blocks, parents: Iterable[Point]) -> None:
                     raise BadUpdate("a parent is no shared type")
 
 
-def parse_state_vector(state_vector: bytes) -> dict[int, int]:
+def parse_state_vector(state_vector: bytes, most: int | None = None) -> dict[int, int]:
     """The clocks that a state vector names: client id -> next clock.
 
     yrs makes room for as many clients as the first number announces, before it looks whether they are there.
 
+    Args:
+        state_vector: Its bytes.
+        most: How many clients it may name; None where nobody else wrote it.
+
     Raises:
-        BadMessage: It is not a well-formed state vector.
+        BadMessage: It is not a well-formed state vector, or names too many.
     """
     clocks: dict[int, int] = {}
     count, at = read_var_uint(state_vector, 0)
+    if most is not None and count > most:
+        raise BadMessage(f"a state vector names {count} clients, and {most} are the most that a document may have")
     for _ in range(count):
         client, at = read_var_uint(state_vector, at)
         clock, at = read_var_uint(state_vector, at)

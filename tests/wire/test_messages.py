@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 
-from collab.wire import messages
-from collab.wire.messages import Awareness, Message, SyncStep2, Update
+from collab.errors import BadMessage
+from collab.wire import messages, vet
+from collab.wire.messages import Awareness, Message, SyncStep1, SyncStep2, Update
 
 
 @pytest.mark.parametrize("kind", get_args(Message))
@@ -18,6 +19,14 @@ def test_messages_are_values(kind):
     for field in fields(kind):
         with pytest.raises(FrozenInstanceError):
             setattr(made[0], field.name, "y")
+
+
+def test_a_state_vector_names_no_more_clients_than_a_document_may_have():
+    """Whoever asks for the document chooses what is in it, also if they may only read."""
+    most = dict.fromkeys(range(vet.MAX_CLIENTS), 1)
+    assert SyncStep1(vet.state_vector(most)).clocks() == most
+    with pytest.raises(BadMessage, match="100001 clients"):
+        SyncStep1(vet.state_vector({**most, 2**40: 1})).clocks()
 
 
 def test_the_same_bytes_are_not_the_same_message():
