@@ -385,7 +385,12 @@ def test_a_state_vector_is_read_once_and_not_kept(core, writer, slow, monkeypatc
     """Whoever may only read chooses how many clients it names."""
     vector = vet.state_vector(dict.fromkeys(range(2**30, 2**30 + 1_000), 5))
     read, seen = vet.parse_state_vector, list[bytes]()
-    monkeypatch.setattr(vet, "parse_state_vector", lambda data, *most: seen.append(data) or read(data, *most))
+
+    def watched(data: bytes, *most: int) -> dict[int, int]:
+        seen.append(data)
+        return read(data, *most)
+
+    monkeypatch.setattr(vet, "parse_state_vector", watched)
     writer.type("hello")
     client = Client(core)
     if slow:

@@ -7,8 +7,8 @@ import struct
 from math import isfinite
 from typing import Any
 
+from ..wire.contents import pass_value
 from ..wire.lib0 import read_var_bytes, read_var_string, read_var_uint
-from ..wire.structs import pass_value
 from .items import Item
 
 BINARY, EMBED, FORMAT = 3, 5, 6

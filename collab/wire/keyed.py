@@ -7,6 +7,9 @@ is cut in two, or when a struct has an item of a list on one side and a value on
 map that it is in, and yrs follows it into memory that it has given back. It may kill the process much later, and not
 each time.
 
+A mark (bold from here on) is no value of a key in any editor. As one yrs takes it, and panics when it is asked what
+stands there.
+
 Whether a struct is the value of a key is seen from itself only when it names the map; the byte that says so is lost
 when updates are merged without a document. So it is kept where a document has such values: 8 bytes for each row of
 them. One that yrs dropped with its map stays in it, which does no harm: nobody puts anything beside it any more.
@@ -64,6 +67,8 @@ class Keyed:
             if living([value for value in values if value[2] - value[1] > 1], extent.deletes):
                 return False
             _note(new, values)
+            if any(_in(new, mark) for mark in extent.marks):
+                return False
         if any(_in(rows, point) or _in(new, point) for point in extent.before):
             return False
         for client, start, end in extent.structs:

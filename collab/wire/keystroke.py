@@ -139,7 +139,7 @@ def _letters(update: bytes, found: re.Match[bytes]) -> Extent | None:
     if size[0] != len(text) or end > MAX_CLOCK or (ref == client and needed >= clock):
         return None
     after = (((client, clock, end), (ref, needed)),)
-    return _new(Extent, (((client, clock, end),), (), {ref: needed + 1}, False, 0, (), (), (), after, ()))
+    return _new(Extent, (((client, clock, end),), (), {ref: needed + 1}, False, 0, (), (), (), after, (), ()))
 
 
 def _deletion(deletes: bytes) -> tuple[int, int, int] | None:

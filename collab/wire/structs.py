@@ -20,19 +20,16 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from ..errors import BadUpdate
-from .lib0 import MAX_VARINT_BYTES, read_var_uint
-
-MAX_DEPTH = 128
-"""How deep a JSON-like value may nest (serde_json's limit, too). Deeper ones overflow the stack of their readers."""
+from .contents import pass_content, pass_text, text_length
+from .lib0 import read_var_uint
 
 MAX_CLOCK = 2**31 - 1
 """No client writes more characters into one document; yrs counts clocks in 32 bits."""
 
-GC, DELETED, STRING, TYPE, ANY, SKIP = 0, 1, 4, 7, 8, 10
+GC, DELETED, STRING, FORMAT, TYPE, ANY, SKIP = 0, 1, 4, 6, 7, 8, 10
 """Kinds of structs: the low five bits of their first byte."""
 ORIGIN, RIGHT_ORIGIN, KEY = 0x80, 0x40, 0x20
 """What else the first byte says: what the struct refers to, and whether it is the value of a key."""
-_XML_ELEMENT, _XML_HOOK, _XML_TEXT = 3, 5, 6
 
 Range = tuple[int, int, int]
 """(client id, first clock, clock after the last)."""
@@ -55,6 +52,7 @@ class Extent(NamedTuple):
         keyed: The values of keys in it that name what they stand in.
         after: Its structs that have an origin and no right origin, each with it.
         before: The ids beside which its structs stand that have a right origin: these, and their origins.
+        marks: Its formats that have no right origin.
     """
 
     structs: tuple[Range, ...]
@@ -67,6 +65,7 @@ class Extent(NamedTuple):
     keyed: tuple[Range, ...] = ()
     after: tuple[tuple[Range, Point], ...] = ()
     before: tuple[Point, ...] = ()
+    marks: tuple[Point, ...] = ()
 
     def lacks(self, clocks: Mapping[int, int]) -> tuple[int, int] | None:
         """What a document that has `clocks` (client id -> next clock) lacks of that which this update builds on.
@@ -158,7 +157,7 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
     foreign, seen = set[int](), set[int]()
     types, parents = set[Point](), set[Point]()
     values = list[Range]()
-    keyed, after, before = list[Range](), list[tuple[Range, Point]](), list[Point]()
+    keyed, after, before, marks = list[Range](), list[tuple[Range, Point]](), list[Point](), list[Point]()
     clients, at = read_var_uint(data, 0)
     for _ in range(clients):
         count, at = read_var_uint(data, at)
@@ -186,7 +185,7 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
                 else:
                     named, at = read_var_uint(data, at)
                     if named == 1:
-                        at = _text(data, at)
+                        at = pass_text(data, at)
                     elif named:
                         raise BadUpdate("a parent is neither named nor an item")
                     ids = 1 - named
@@ -203,14 +202,16 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
                 if refs and not info & 0xC0:
                     parents.add(refs[0])
                 if info & (KEY | 0xC0) == KEY:
-                    at = _text(data, at)
+                    at = pass_text(data, at)
                 body = at
                 if kind == STRING:
-                    length, at = _string(data, at)
+                    length, at = text_length(data, at)
                 else:
-                    length, at = _content(kind, data, at)
+                    length, at = pass_content(kind, data, at)
                     if kind == TYPE:
                         types.add((client, clock))
+                    elif kind == FORMAT and not info & RIGHT_ORIGIN:
+                        marks.append((client, clock))
             if not length:
                 raise BadUpdate("a struct of length zero")
             end = clock + length
@@ -261,6 +262,7 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
         tuple(keyed),
         tuple(after),
         tuple(before),
+        tuple(marks),
     )
 
 
@@ -297,103 +299,3 @@ def _within(points: set[Point], runs: list[Range]) -> list[Point]:
         if nth >= 0 and point[1] < near[nth][2]:
             found.append(point)
     return found
-
-
-def _span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the bytes of a var-length value begin and end."""
-    length, at = read_var_uint(data, at)
-    end = at + length
-    if end > len(data):
-        raise BadUpdate("a length is larger than the data")
-    return at, end
-
-
-def _text(data: bytes, at: int) -> int:
-    """Passes over a varString; returns the index after it."""
-    return _string(data, at)[1]
-
-
-def _string(data: bytes, at: int) -> tuple[int, int]:
-    """Passes over a varString; returns its length in UTF-16 code units, as Yjs counts, and the index after it."""
-    at, end = _span(data, at)
-    raw = data[at:end]
-    if raw.isascii():
-        return end - at, end
-    try:
-        return len(raw.decode().encode("utf-16-le")) // 2, end
-    except UnicodeDecodeError:
-        raise BadUpdate("a string is not UTF-8") from None
-
-
-def _content(kind: int, data: bytes, at: int) -> tuple[int, int]:
-    """Passes over the content of an item; returns its length in clocks and the index after it."""
-    match kind:
-        case 1:  # DELETED
-            return read_var_uint(data, at)
-        case 7:  # TYPE
-            type_ref, at = read_var_uint(data, at)
-            if type_ref == _XML_ELEMENT:
-                at = _text(data, at)
-            elif type_ref == _XML_HOOK or type_ref > _XML_TEXT:  # yrs passes over a hook's name and reads it as structs
-                raise BadUpdate(f"shared type {type_ref} is not understood here")
-            return 1, at
-        case 8:  # ANY
-            count, at = read_var_uint(data, at)
-            for _ in range(count):
-                at = pass_value(data, at)
-            return count, at
-        case 6:  # FORMAT
-            return 1, _text(data, _text(data, at))
-        case 5:  # EMBED
-            return 1, _text(data, at)
-        case 3:  # BINARY
-            return 1, _span(data, at)[1]
-        case 2:  # JSON, which Yjs wrote before version 13; yrs reads one string more than there are
-            raise BadUpdate("JSON content of Yjs before version 13 is not understood here")
-        case 9:  # DOC
-            return 1, pass_value(data, _text(data, at))
-        case _:
-            raise BadUpdate(f"unknown content {kind}")
-
-
-def pass_value(data: bytes, at: int) -> int:
-    """Passes over one JSON-like value (lib0 `writeAny`) without recursion; returns the index after it."""
-    open_: list[tuple[int, bool]] = []  # for each value around this one: how many are still to come, and whether keyed
-    while True:
-        tag = data[at]
-        at += 1
-        match tag:
-            case 127 | 126 | 121 | 120:  # undefined, null, false, true
-                pass
-            case 125:  # varInt
-                start = at
-                while data[at] > 127:
-                    at += 1
-                    if at - start >= MAX_VARINT_BYTES:
-                        raise BadUpdate("a number is longer than ten bytes")
-                at += 1
-            case 124:
-                at += 4
-            case 123 | 122:
-                at += 8
-            case 119:
-                at = _text(data, at)
-            case 116:
-                at = _span(data, at)[1]
-            case 118 | 117:  # object, array
-                count, at = read_var_uint(data, at)
-                if len(open_) >= MAX_DEPTH:
-                    raise BadUpdate(f"a value is nested more than {MAX_DEPTH} deep")
-                open_.append((count, tag == 118))
-            case _:
-                raise BadUpdate(f"unknown value {tag}")
-        while open_ and not open_[-1][0]:
-            open_.pop()
-        if at > len(data):
-            raise BadUpdate("the data end inside a value")
-        if not open_:
-            return at
-        left, keyed = open_[-1]
-        open_[-1] = (left - 1, keyed)
-        if keyed:
-            at = _text(data, at)

@@ -13,8 +13,9 @@ from heapq import heappop, heappush
 
 from ..errors import BadMessage, BadUpdate
 from . import keystroke
+from .contents import MAX_DEPTH
 from .lib0 import expect_end, read_var_uint, var_uint
-from .structs import DELETED, GC, MAX_CLOCK, MAX_DEPTH, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
+from .structs import DELETED, GC, MAX_CLOCK, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
 
 __all__ = [
     "EMPTY",
@@ -164,7 +165,7 @@ def wants(extent: Extent) -> dict[int, int]:
 def weight(extent: Extent) -> int:
     """About how many bytes of memory an extent takes, rather too many: 40 times what the update says, at the worst."""
     ranges = len(extent.structs) + len(extent.deletes) + len(extent.values) + len(extent.keyed)
-    points = len(extent.foundlings) + len(extent.before)
+    points = len(extent.foundlings) + len(extent.before) + len(extent.marks)
     return 136 * ranges + 104 * points + 320 * len(extent.after) + 240 * len(extent.needs)
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from collab.cli import main
-from collab.wire import structs, vet
+from collab.wire import contents, vet
 from collab.wire.vet import Extent
 
-structs.MAX_DEPTH = 10**9
+contents.MAX_DEPTH = 10**9
 
 ZERO = bytes.fromhex("01011401000000")
 """A block of length zero, of client 20: it applies, and every later `get_update()` divides by it."""

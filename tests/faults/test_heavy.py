@@ -89,6 +89,22 @@ async def test_what_waits_is_small_and_goes_with_its_sender(server, figure):
     assert grown < 100 * MiB
 
 
+async def test_a_mark_as_the_value_of_a_key(server, figure):
+    """The library takes it, and panics whenever somebody asks what stands there."""
+    key = b"\x01\x01m\x01k"
+    named = b"\x01\x01\x05\x00\x26" + key + b"\x01k\x04true\x00"
+    follows = [b"\x01\x01\x05\x00\x28" + key + b"\x01\x78\x00", b"\x01\x01\x06\x00\x86\x05\x00\x01k\x04true\x00"]
+    for room, updates in (("named", [named]), ("follows", follows)):
+        async with somebody(server, room) as raw:
+            for made in updates:
+                await raw.send(update(made))
+            await taken_in(raw)
+            assert raw.ended is not None and raw.ended.code == 4400
+        status, _ = server.get(f"/api/v1/rooms/{room}/document?format=json")
+        assert status == (404 if room == "named" else 200)
+    figure("heavy: a mark as the value of a key: refused, and the room can be read")
+
+
 async def test_a_state_vector_of_a_million_clients(server, figure):
     """Whoever may only read can send it."""
     count = 1_000_000

@@ -12,7 +12,7 @@ import pytest
 
 from collab.store import Entry
 from collab.store.sqlite import SQLiteStore
-from collab.wire import structs, vet
+from collab.wire import vet
 from tests.faults.bystander import Bystander
 from tests.faults.test_updates import BOMBS
 from tests.faults.writers import spread
@@ -107,7 +107,7 @@ async def test_a_deep_value_in_the_store_is_read(full, figure):
         server.terminate()
         await server.exited()
         async with SQLiteStore(server.store.removeprefix("sqlite:///")) as store:
-            for room, depth in (("deep", 16_000), ("allowed", structs.MAX_DEPTH)):
+            for room, depth in (("deep", 16_000), ("allowed", vet.MAX_DEPTH)):
                 await store.append(
                     [Entry(room, made(run(TEXT, client=8)), 0.0), Entry(room, nested(ARRAY, depth), 0.0)]
                 )
@@ -134,7 +134,7 @@ async def test_a_deep_value_in_the_store_is_read(full, figure):
         assert server.running and server.pid == pid
     crashes = sum(times for how, times in ends.items() if how.startswith("signal"))
     figure(
-        f"F06: values {structs.MAX_DEPTH} and 16,000 deep in the store, read in {sum(ends.values())} ways: crashes "
+        f"F06: values {vet.MAX_DEPTH} and 16,000 deep in the store, read in {sum(ends.values())} ways: crashes "
         f"{crashes}; {dict(ends)}; {bystander}"
     )
     assert crashes == 0 and bystander.errors == 0

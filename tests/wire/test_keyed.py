@@ -116,6 +116,11 @@ def test_a_known_attack_kills_yrs_and_is_refused(vector, figure):
         (MIXED[:1], update(run(between((7, 1), (7, 2), 0xE4), client=8))),  # it may say what it likes
         ([], update(run(MAP, in_list(), in_map("v"), between((7, 1), (7, 2))))),
         (MIXED[:1], update(run(b"\x44\x07\x02\x01b", client=8))),
+        # a mark
+        ([], update(run(b"\x26\x01\x01m\x01k\x01k\x04true", client=5))),
+        ([update(run(MAP, in_map("v")))], update(run(b"\x86\x07\x01\x01k\x04true", client=8))),
+        ([], update(run(MAP, in_map("v"), b"\x86\x07\x01\x01k\x04true"))),
+        ([], update(run(MAP, in_map("v")), run(b"\x86\x09\x00\x01k\x04true", client=8), run(after(7, 1), client=9))),
         (  # what is there already is the value of a key; the rest is hung onto it
             [update(run(MAP, in_map("v")))],
             update(run(in_list("abcd"), clock=1)),
@@ -130,6 +135,8 @@ def test_what_slips_in_among_values_is_refused(there, made):
     ("there", "made"),
     [
         ([], update(run(text("abc"), after(7, 2, "def")))),
+        ([], update(run(b"\x06\x01\x01t\x01k\x04true", b"\x86\x07\x00\x01k\x04null"))),  # marks in a text
+        ([update(run(MAP, in_map("v"), text("a")))], update(run(b"\x86\x07\x02\x01k\x04true", client=8))),
         ([update(run(MAP, in_map("v")))], update(run(after(7, 1), clock=2))),  # a value, merged without a document
         ([update(run(MAP, in_map("v")))], update(run(after(7, 1, "aa"), clock=2), deletes=deleted((2, 2)))),
         (MIXED[:1], update(run(after(7, 1, "long"), client=8))),
