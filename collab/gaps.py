@@ -181,12 +181,6 @@ class Gaps:
         if item.receipt is not None:
             item.receipt.adrift()
 
-    def clear(self) -> None:
-        """Let go of all: nobody is there who could send what is lacking."""
-        for number in list(self._held):
-            self._lose(self._take(number).item)
-        self._let_go.clear()
-
     def due(self, peer: Peer, now: float) -> bool:
         """Whether to ask `peer` now. Not again and again: its answer may have the same gap."""
         asked = self._asked.get(peer)

@@ -104,7 +104,6 @@ class RoomCore:
         if peer in self.peers:
             del self.peers[peer]
             self.gaps.forget(peer)
-            self._let_go()
             self.move(self.presence.leave(peer, now))
 
     # ------------------------------------------------------------------ what comes in
@@ -248,7 +247,6 @@ class RoomCore:
                 self.tell(ticks)  # what the application did before is not lost with the rest
                 raise
             self._ask(lacking, now)
-            self._let_go()
         moved, self._moved = tuple(self._moved), {}
         if events or moved:
             ticks.append(self._made(changes, events, before, moved, wall))
@@ -286,13 +284,6 @@ class RoomCore:
         return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector)
 
     # ------------------------------------------------------------------ what lacks something
-
-    def _let_go(self) -> None:
-        """What waits is let go when nobody is left who could send what it waits for: its senders have it still, and
-        come back with all that the room lacks.
-        """
-        if self.gaps and all(peer.backstage for peer in self.peers):
-            self.gaps.clear()
 
     def _ask(self, peers: Iterable[Peer], now: float) -> None:
         for peer in peers:

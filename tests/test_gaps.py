@@ -104,18 +104,6 @@ def test_nobody_drives_out_what_others_sent():
     assert len(gaps) == 10 and gaps.closed({1: 5}) == [honest]
 
 
-def test_all_can_be_let_go():
-    gaps = Gaps(10, PLENTY)
-    told = Told()
-    items = [after(1, 5), after(2, 6, sender=BEN), after(3, 7, sender=None)]
-    items[0].receipt = told
-    for item in items:
-        gaps.hold(item, {})
-    gaps.clear()
-    assert (len(gaps), gaps.bytes, gaps.senders(), told.heard) == (0, 0, set(), ["adrift"])
-    assert gaps.closed({1: 9, 2: 9, 3: 9}) == []
-
-
 class Counted(dict[int, int]):
     """Clocks that count how often they are looked at."""
 
