@@ -152,17 +152,17 @@ class Forgotten(CollabError):
 
 
 class TooLarge(CollabError):
-    """Something is larger than its limit (sizes in bytes)."""
+    """Something is larger than its limit (sizes in bytes, or in what `unit` says)."""
 
     close_code = 4413
     http_status = 413
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
+    def __init__(self, what: str, size: int, limit: int, *, unit: str = "bytes") -> None:
         super().__init__(what, size, limit)
-        self.what, self.size, self.limit = what, size, limit
+        self.what, self.size, self.limit, self.unit = what, size, limit, unit
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.size} bytes is over the limit of {self.limit}"
+        return f"{self.what} of {self.size} {self.unit} is over the limit of {self.limit}"
 
 
 class TooDeep(CollabError):

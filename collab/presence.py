@@ -4,16 +4,7 @@ A state is applied first and told to others only when its clock really moved: ev
 change it hears, and blind relaying turns one cursor move among 16 clients into 256 frames. A connection that leaves
 takes the ids it introduced with it. Nothing here is ever stored.
 
-An id belongs to the connection that introduced it. Others repeat it, and that is ignored without a word. An echo never
-has a higher clock than what was sent, so a higher one from another connection is either the same editor on a new
-connection, whose old one hangs half open, or somebody who pretends to be it:
-
-- Both have one subject: it is taken in at once.
-- It is the first that this connection speaks of, and not of the other: likewise, unless their subjects differ.
-- One of them has a subject, and not the other's: never, while the first is connected or was a moment ago.
-- Neither has one: the first connection is asked for a sign of life (`Person.challenge`). When there is none within
-  `PATIENCE_SECONDS` the newcomer has the id. So where nobody has a name, the id of an editor that the network has
-  lost for so long can be taken by anybody; that of an editor who is there cannot.
+Whose an id is: `claims.py`.
 
 Source: y-protocols/awareness.js; docs/reference/protocol.md, 2.5.
 """
@@ -21,71 +12,19 @@ Source: y-protocols/awareness.js; docs/reference/protocol.md, 2.5.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
+from .claims import LEFT, Claim, Claims, State
 from .errors import TooLarge
-from .wire.lib0 import expect_end, read_var_string, read_var_uint, var_string, var_uint
+from .wire.awareness import entry, is_gone, joined, newest, read_text
+from .wire.lib0 import read_var_uint
 from .wire.states import parse_state, stamped
 
 TOMBSTONE_SECONDS = 60.0
 """How long the clock of someone who left is remembered, so that a late echo does not bring them back."""
-PATIENCE_SECONDS = 4.0
-"""How long a connection has to show that it lives, once it was asked."""
-UNASKED_SECONDS = 17.0
-"""The same for a connection that cannot be asked: its client renews its state every 15 s."""
-ASK_SECONDS = 10.0
-"""How often one connection is asked at most: whoever wants can be the cause."""
-
-
-class Person(Protocol):
-    """What an owner of ids may have; each attribute may be missing, and then means nothing special.
-
-    Attributes:
-        subject: Who it is, when that was proven. Two connections of one subject may take over each other's ids.
-        user: What the `user` field of its states is made to say; the client's own keys stay beside these.
-        may_be_seen: Whether its presence is shown at all (a `Level` of COMMENT or more).
-    """
-
-    subject: str | None
-    user: Mapping[str, object] | None
-    may_be_seen: bool
-
-    def challenge(self) -> None:
-        """Ask the client for a sign of life (`QueryAwareness`). Returns at once, does not call back."""
-
-
-@dataclass(slots=True)
-class _Claim:
-    """Somebody else says that an id is theirs. `asked` is when its owner was last asked for a sign of life."""
-
-    owner: object
-    clock: int
-    json: str
-    asked: float | None = None
-
-
-@dataclass(slots=True)
-class _State:
-    """One client's state: `json` is None once it is gone, `owner` is the connection that introduced it.
-
-    `gone` counts the connections that had come before it went: their echoes of it may still be on their way.
-    `subject` is the owner's, and outlives it.
-    """
-
-    clock: int
-    json: str | None
-    owner: object
-    subject: str | None
-    seen: float
-    gone: int = 0
-    claim: _Claim | None = None
-
-
-_LEFT = object()
-"""The owner of an id whose connection has ended."""
+LEAST_ENTRIES = 10_000
+"""So many states may stand in one message at least, however few a room shows: clients repeat all that is new to them,
+and speak of those who went meanwhile."""
 
 
 class Presence:
@@ -99,7 +38,6 @@ class Presence:
 
     Attributes:
         surplus: How many ids were not taken in, as there were too many.
-        foreign: How often somebody said something new of another connection's id, and was not believed.
     """
 
     def __init__(
@@ -113,23 +51,18 @@ class Presence:
         self.forget_seconds = forget_seconds
         self.max_bytes = max_bytes
         self.max_ids = max_ids
+        self.max_entries = max(max_ids, LEAST_ENTRIES)
+        self.news_bytes = 2 * max_bytes
         self.max_ids_each = max_ids if max_ids_each is None else max_ids_each
         self.surplus = 0
-        self.foreign = 0
-        self._states: dict[int, _State] = {}
+        self._states: dict[int, State] = {}
         self._graves: dict[int, None] = {}
-        self._claimed: dict[object, dict[int, None]] = {}
-        self._home: dict[object, int | None] = {}
-        self._came: dict[object, int] = {}
-        self._heard: dict[object, float] = {}
-        self._asked: dict[object, float] = {}
+        self._claims = Claims(self._states)
         self._owned: dict[object, int] = {}
-        self._count = 0
 
     def enter(self, owner: object) -> None:
         """`owner` has come. What it says of somebody who went before that is no echo."""
-        self._count += 1
-        self._came[owner] = self._count
+        self._claims.enter(owner)
 
     def apply(self, update: bytes, owner: object, now: float) -> list[int]:
         """Take in an awareness update from `owner` (None is the server itself); returns the ids that really changed.
@@ -147,7 +80,7 @@ class Presence:
             return []
         entries = self._read(update, owner)
         self.alive(owner, now)
-        if owner not in self._home and owner in self._came:
+        if owner not in self._claims.home and owner in self._claims.came:
             self._at_home(update, owner)
         changed = []
         for client, clock, text in entries:
@@ -157,7 +90,7 @@ class Presence:
                 # nothing to say yet is not news, and other clients would not take it either.
                 if clock == 0 or text is None or not self._has_place(owner):
                     continue
-                self._states[client] = _State(clock, text, _LEFT, None, now)
+                self._states[client] = State(clock, text, LEFT, None, now)
                 self._own(self._states[client], owner)
             elif text is None:
                 # Only the connection that introduced an id may remove it: a tab that fell asleep lets its peers time
@@ -166,9 +99,9 @@ class Presence:
                     continue
                 known.clock = clock
                 self._gone(client, known, now)
-            elif clock > known.clock or (clock == known.clock and self._is_back(known, owner)):
-                if not self._may_say(client, known, owner):
-                    self._claim(client, known, _Claim(owner, clock, text), now)
+            elif clock > known.clock or (clock == known.clock and self._claims.is_back(known, owner)):
+                if not self._claims.may_say(known, owner):
+                    self._claims.make(client, known, Claim(owner, clock, text), now)
                     continue
                 self._set(client, known, owner, clock, text, now)
             else:
@@ -178,23 +111,19 @@ class Presence:
 
     def alive(self, owner: object, now: float) -> None:
         """`owner` said something. To be told of any message of a connection that was challenged."""
-        if owner in self._came:
-            self._heard[owner] = now
-            for client in self._claimed.pop(owner, ()):
-                self._states[client].claim = None
+        self._claims.alive(owner, now)
 
     def leave(self, owner: object, now: float) -> list[int]:
         """Remove all states that `owner` introduced; returns the ids that changed."""
-        for known in (self._came, self._heard, self._asked, self._home):
-            known.pop(owner, None)
+        self._claims.leave(owner)
         changed = []
         for client, state in self._states.items():
             if state.owner is not owner:
                 continue
             claim, was_here = state.claim, state.json is not None
-            self._drop_claim(client, state)
-            state.owner = _LEFT
-            if claim is not None and claim.owner in self._came:
+            self._claims.drop(client, state)
+            state.owner = LEFT
+            if claim is not None and claim.owner in self._claims.came:
                 self._set(client, state, claim.owner, claim.clock, claim.json, now)
             elif was_here:
                 self._gone(client, state, now)
@@ -206,7 +135,10 @@ class Presence:
 
     def expire(self, now: float) -> list[int]:
         """Remove the states that were not renewed in time, renew the server's own; returns the ids that changed."""
-        changed = self._settle(now)
+        changed = []
+        for client, claim in self._claims.settle(now):
+            self._set(client, self._states[client], claim.owner, claim.clock, claim.json, now)
+            changed.append(client)
         late, own = [], []
         for client, state in tuple(self._states.items()):
             age = now - state.seen
@@ -234,112 +166,52 @@ class Presence:
         count, at = read_var_uint(update, 0)
         if count == 0:
             return
-        home = self._home[owner] = read_var_uint(update, at)[0] if count == 1 else None
+        home = self._claims.home[owner] = read_var_uint(update, at)[0] if count == 1 else None
         state = None if home is None else self._states.get(home)
         if (
             state is not None
             and state.json is not None
-            and state.owner in self._came
-            and self._home.get(state.owner) not in (home, None)
+            and state.owner in self._claims.came
+            and self._claims.home.get(state.owner) not in (home, None)
             and state.subject == getattr(owner, "subject", None)
         ):
-            self._drop_claim(home or 0, state)
+            self._claims.drop(home or 0, state)
             self._own(state, owner)
 
-    def _may_say(self, client: int, state: _State, owner: object) -> bool:
-        """Whether what `owner` says of an id counts at once."""
-        if owner is None or state.owner is owner:
-            return True
-        if state.owner is None:
-            return False
-        subject = getattr(owner, "subject", None)
-        if state.subject is not None or subject is not None:
-            return subject == state.subject or (state.subject is None and state.owner not in self._came)
-        return state.owner not in self._came
-
-    def _claim(self, client: int, state: _State, claim: _Claim, now: float) -> None:
-        """Another connection says something new of an id: believed later, or never."""
-        self.foreign += 1
-        if state.owner is None or state.subject is not None or getattr(claim.owner, "subject", None) is not None:
-            return
-        if state.claim is not None and state.claim.owner in self._came:
-            if state.claim.owner is not claim.owner:
-                return  # the first to come is heard first
-            claim.asked = state.claim.asked
-        state.claim = claim
-        self._claimed.setdefault(state.owner, {})[client] = None
-        self._ask(state, claim, now)
-
-    def _ask(self, state: _State, claim: _Claim, now: float) -> None:
-        last = self._asked.get(state.owner)
-        if last is not None and self._heard.get(state.owner, -math.inf) < last:
-            claim.asked = last  # it has not answered yet
-        elif last is None or now - last >= ASK_SECONDS:
-            self._asked[state.owner] = claim.asked = now
-            challenge = getattr(state.owner, "challenge", None)
-            if challenge is not None:
-                challenge()
-
-    def _settle(self, now: float) -> list[int]:
-        """Give ids to those who claim them, when nothing was heard of their owners."""
-        changed = []
-        for client in [client for clients in self._claimed.values() for client in clients]:
-            state = self._states[client]
-            claim = state.claim
-            if claim is None or claim.owner not in self._came:
-                self._drop_claim(client, state)
-            elif claim.asked is None:
-                self._ask(state, claim, now)
-            elif now - claim.asked > (PATIENCE_SECONDS if hasattr(state.owner, "challenge") else UNASKED_SECONDS):
-                self._set(client, state, claim.owner, claim.clock, claim.json, now)
-                changed.append(client)
-        return changed
-
-    def _drop_claim(self, client: int, state: _State) -> None:
-        if state.claim is not None:
-            state.claim = None
-            clients = self._claimed.get(state.owner, {})
-            clients.pop(client, None)
-            if not clients:
-                self._claimed.pop(state.owner, None)
-
-    def _is_back(self, state: _State, owner: object) -> bool:
-        """Whether a clock that is known already says that a client has come back, on a connection that is new.
-
-        An editor that reconnects announces itself with the clock it had. So does each echo of its last move, which
-        arrives after it has gone.
-        """
-        return state.json is None and self._came.get(owner, 0) > state.gone
+    @property
+    def foreign(self) -> int:
+        """How often somebody said something new of another connection's id, and was not believed."""
+        return self._claims.foreign
 
     # ------------------------------------------------------------------ the states
 
-    def _set(self, client: int, state: _State, owner: object, clock: int, text: str, now: float) -> None:
+    def _set(self, client: int, state: State, owner: object, clock: int, text: str, now: float) -> None:
         state.clock, state.json, state.seen = clock, text, now
         self._graves.pop(client, None)
-        self._drop_claim(client, state)
+        self._claims.drop(client, state)
         if owner is not None:  # the server speaks for the owner and does not become it
             self._own(state, owner)
 
-    def _own(self, state: _State, owner: object) -> None:
+    def _own(self, state: State, owner: object) -> None:
         if state.owner is not owner:
             self._disown(state)
             state.owner = owner
             self._owned[owner] = self._owned.get(owner, 0) + 1
         state.subject = getattr(owner, "subject", None)
 
-    def _disown(self, state: _State) -> None:
+    def _disown(self, state: State) -> None:
         left = self._owned.pop(state.owner, 0) - 1
         if left > 0:
             self._owned[state.owner] = left
 
-    def _gone(self, client: int, state: _State, now: float) -> None:
-        state.json, state.seen, state.gone = None, now, self._count
+    def _gone(self, client: int, state: State, now: float) -> None:
+        state.json, state.seen, state.gone = None, now, self._claims.count
         self._graves[client] = None
 
     def _forget(self, client: int) -> None:
         state = self._states.pop(client)
         self._graves.pop(client, None)
-        self._drop_claim(client, state)
+        self._claims.drop(client, state)
         self._disown(state)
 
     def _has_place(self, owner: object) -> bool:
@@ -364,37 +236,52 @@ class Presence:
 
     def encode(self, ids: Iterable[int]) -> bytes:
         """The awareness update that tells the newest state of each of `ids` ("null" for who is gone)."""
-        entries = [
-            var_uint(client) + var_uint(state.clock) + var_string("null" if state.json is None else state.json)
-            for client, state in ((client, self._states.get(client)) for client in ids)
-            if state is not None
-        ]
-        return var_uint(len(entries)) + b"".join(entries)
+        return self.tell(ids)[0]
+
+    def tell(self, ids: Iterable[int]) -> tuple[bytes, dict[object, int]]:
+        """`encode`, and how many bytes of it each connection said itself."""
+        entries = []
+        own: dict[object, int] = {}
+        for client in ids:
+            state = self._states.get(client)
+            if state is not None:
+                made = entry(client, state.clock, state.json)
+                own[state.owner] = own.get(state.owner, 0) + len(made)
+                entries.append(made)
+        return joined(entries), own
 
     def _read(self, update: bytes, owner: object) -> list[tuple[int, int, str | None]]:
+        """What is new in `update`: client id, clock and state (None for "gone") of each.
+
+        Of what is no news no state is read, and of news only so many are: a message has 16 MiB, and the loop waits.
+        """
         user = None if owner is None else getattr(owner, "user", None)
         entries: list[tuple[int, int, str | None]] = []
-        count, at = read_var_uint(update, 0)
-        strangers = 0
-        for number in range(count):
-            client, at = read_var_uint(update, at)
-            clock, at = read_var_uint(update, at)
-            text, end = read_var_string(update, at)
-            if end - at > self.max_bytes:
-                raise TooLarge("an awareness state", end - at, self.max_bytes)
-            at = end
+        strangers, left = 0, self.news_bytes
+        for client, (clock, begin, end) in newest(update, self.max_entries).items():
             known = self._states.get(client)
-            if known is None and owner is not None:
+            if known is not None and (clock < known.clock or self._says_nothing(known, clock, owner)):
+                continue
+            if known is not None and clock == known.clock and known.owner is owner and not is_gone(update, begin, end):
+                continue
+            size = end - begin
+            if size > self.max_bytes:  # not before: what comes back may be longer than what was sent
+                raise TooLarge("an awareness state", size, self.max_bytes)
+            if owner is not None and (known is None or known.owner is not owner):
                 strangers += 1
-                if strangers > self.max_ids_each:  # the rest would cost time and not be taken in
-                    self.surplus += count - number
-                    return entries
-            if known is not None and (clock < known.clock or (clock == known.clock and text == known.json)):
-                continue  # echoes are not worth a look
-            value = parse_state(text)
-            if value is None:
+            left -= size
+            if owner is not None and (strangers > self.max_ids_each or left < 0):
+                self.surplus += 1
+                continue
+            text = read_text(update, begin, end)
+            if parse_state(text) is None:
                 entries.append((client, clock, None))
             else:
                 entries.append((client, clock, text if user is None else stamped(text, user)))
-        expect_end(update, at)
         return entries
+
+    def _says_nothing(self, known: State, clock: int, owner: object) -> bool:
+        """Whether a clock that is known already makes a state no news, whatever it is: nearly all are echoes."""
+        if clock != known.clock or known.owner is owner:
+            return False
+        return known.json is not None or not self._claims.is_back(known, owner)

@@ -20,6 +20,7 @@ SAMPLES = [
         "the history of room 'a' begins at edit 90; edit 5 is not kept any more",
     ),
     (errors.TooLarge("a message", 20, 10), "a message of 20 bytes is over the limit of 10"),
+    (errors.TooLarge("a list", 20, 10, unit="names"), "a list of 20 names is over the limit of 10"),
     (errors.DamagedRoom("a", "row 3 is missing"), "room 'a' is damaged in the store: row 3 is missing"),
     (
         errors.DamagedSnapshot("a", 7, "its state fails its checksum"),

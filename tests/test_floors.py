@@ -16,7 +16,7 @@ FLOORS: list[list[list[str]]] = [
     [["errors"]],
     [["wire"], ["limits"], ["fence"], ["settings"], ["metrics"], ["log", "telemetry"]],
     [
-        ["peers", "gaps", "changes", "presence", "replica", "uptake", "room"],
+        ["peers", "gaps", "changes", "claims", "presence", "replica", "uptake", "room"],
         ["names"],
         ["auth"],
         ["store"],
@@ -32,7 +32,7 @@ FLOORS: list[list[list[str]]] = [
             ["notes", "deaths", "quarantine", "revoked", "tombs"],
             ["journal"],
         ),
-        *(["receipts", "seat", "letters"], ["link"]),
+        *(["receipts", "outlet", "seat", "letters"], ["link"]),
     ],
     [["compactor", "yroom", "opened", "gauges", "hub"]],
     [
@@ -46,7 +46,17 @@ FLOOR = {name: floor for floor, groups in enumerate(FLOORS) for group in groups 
 GROUP = {name: group for groups in FLOORS for group in groups for name in group}
 
 # Synchronous, no I/O, no clock: values in, values out.
-PURE = ["room.py", "uptake.py", "replica.py", "peers.py", "presence.py", "gaps.py", "changes.py", "fence.py"]
+PURE = [
+    "room.py",
+    "uptake.py",
+    "replica.py",
+    "peers.py",
+    "claims.py",
+    "presence.py",
+    "gaps.py",
+    "changes.py",
+    "fence.py",
+]
 PURE += ["limits.py", "wire/*"]
 PURE += [f"auth/{name}.py" for name in ("__init__", "patterns", "keys", "tokens", "revocation", "where")]
 PURE += [f"history/{name}.py" for name in ("ranges", "items", "contents", "outline", "alignment", "diff", "reuse")]

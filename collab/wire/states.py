@@ -12,6 +12,8 @@ from typing import NoReturn
 from ..errors import BadMessage
 from .vet import MAX_DEPTH
 
+_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+_NO_BRACKETS = bytes(byte for byte, step in enumerate(_STEPS) if not step)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -53,8 +55,8 @@ def parse_state(text: str) -> object:
 
 def _depth(text: str) -> int:
     """How deep a JSON text nests. Browsers write what they hear, and their writer overflows its stack."""
-    steps = (1 if mark in "[{" else -1 for mark in re.findall(r"[][{}]", _STRING.sub("", text)))
-    return max(accumulate(steps), default=0)
+    marks = _STRING.sub("", text).encode().translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, marks)), default=0)
 
 
 def _not_json(constant: str) -> NoReturn:
