@@ -16,8 +16,8 @@ from .intake import Intake
 from .limits import Pace, Refusals, Visitor
 from .liveness import Liveness
 from .log import Logger, get_logger
+from .outlet import Dialect
 from .place import Place
-from .seat import Dialect
 from .transport import Socket
 from .wire import hocuspocus, yjs
 from .wire.messages import Denied, TokenWanted

@@ -111,7 +111,7 @@ class Intake:
         self._resume()
 
     def expect(self, size: int) -> None:
-        """The client is told of presence, which it will repeat."""
+        """The client is told of others, and will repeat `size` bytes of it."""
         if self._pace is not None:
             self._pace.expect(size)
 

@@ -153,7 +153,7 @@ class Pace:
         return 0.0
 
     def expect(self, size: int) -> None:
-        """The client was sent presence of `size` bytes. y-websocket sends each such message back: that one is free."""
+        """The client was told `size` bytes of what others show. y-websocket sends them back: that message is free."""
         self._messages.put(1)
         self._bytes.put(size)
 

@@ -34,6 +34,7 @@ class Tick:
         begun: The clocks that the tick moved, as they were (client id -> next clock).
         vector: Makes the state vector that the room had when some of its clocks were still those. It costs: there is an
             entry for every client that ever wrote.
+        own: How many bytes of `presence` each peer said itself.
         frames: What a dialect has made of this tick: encoded once, shared by all its sockets.
     """
 
@@ -45,6 +46,7 @@ class Tick:
     wall: float
     begun: Mapping[int, int]
     vector: Callable[[Mapping[int, int]], bytes]
+    own: Mapping[object, int] = field(default_factory=dict)
     frames: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def before(self) -> bytes:

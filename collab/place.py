@@ -20,10 +20,11 @@ from .intake import Intake
 from .log import Logger
 from .looks import Looks, is_long
 from .opened import Opened
-from .seat import KINDS, Dialect, Seat
+from .outlet import KINDS, Dialect
+from .seat import Seat
 from .store.outbox import Event
 from .transport import Socket
-from .wire import vet, yjs
+from .wire import vet
 from .wire.messages import Close, Denied, Granted, Message, Stateless, SyncStep2, Update
 
 
@@ -85,6 +86,7 @@ class Place:
         self.name = name
         self.dialect = dialect
         self.began = door.clock()
+        self.expect = door.intake.expect  # (seat.Outlet)
         self.grant: Grant | None = None
         self.seat: Seat | None = None
         self.asked = False
@@ -329,8 +331,6 @@ class Place:
     def send(self, frame: bytes) -> None:
         """Send one frame."""
         if not self.over:
-            if frame[self.dialect.OFFSET] == yjs.AWARENESS:
-                self.door.intake.expect(len(frame))
             self.door.send(frame)
 
     def say(self, message: Message) -> None:

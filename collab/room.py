@@ -280,8 +280,8 @@ class RoomCore:
         sole = changes[0].sender if changes else None
         if len(changes) > 1 and any(change.sender is not sole for change in changes):
             sole = None
-        presence = self.presence.encode(ids) if ids else None
-        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector)
+        presence, own = self.presence.tell(ids) if ids else (None, {})
+        return Tick(tuple(changes), tuple(merged), sole, presence, ids, wall, before, self.replica.state_vector, own)
 
     # ------------------------------------------------------------------ what lacks something
 

@@ -4,92 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from .auth import Grant, Level
 from .errors import BadUpdate, CollabError
 from .fence import Panic
+from .limits import Bucket
 from .metrics import Metrics
+from .outlet import HIGH_WATER, KINDS, Dialect, Outlet
 from .peers import Backlog, Tick
 from .receipts import Claims, Ledger, Receipt, Receipts
 from .room import RoomCore
 from .wire import vet
 from .wire.messages import (
-    Auth,
     Awareness,
-    Close,
-    Denied,
     Echo,
-    Granted,
     Message,
     QueryAwareness,
     Saved,
-    Stateless,
     SyncStep1,
     SyncStep2,
-    TokenWanted,
     Update,
 )
 
-HIGH_WATER = 64 * 1024
-"""Bytes that an outlet may have accepted and not written before frames wait in the seat instead."""
 PATIENCE_SECONDS = 2.0
 """How long a seat waits for its client's sync step 1 before it is told what changes all the same."""
 
 _SOUND: Mapping[int, int] = {}
 """In the place of a state vector's clocks: it is well-formed, and nobody wants to know more."""
 
-KINDS: dict[type[Message], str] = {
-    SyncStep1: "sync_step1",
-    SyncStep2: "sync_step2",
-    Update: "update",
-    Awareness: "awareness",
-    QueryAwareness: "query_awareness",
-    Auth: "auth",
-    TokenWanted: "auth",
-    Granted: "auth",
-    Denied: "denied",
-    Saved: "saved",
-    Stateless: "stateless",
-    Close: "close",
-    Echo: "echo",
-}
-"""What messages are counted as, in either direction."""
-
-
-class Dialect(Protocol):
-    """A module of `collab.wire`, or an object of one, that turns frames into messages and back.
-
-    Attributes:
-        NAME: Seats whose dialects have the same name share their frames.
-        ACKNOWLEDGES: Whether each update is answered with `Saved`, and each sync step 1 with one of ours, too: these
-            clients upload what they have in answer to it, and say nothing on their own.
-        OFFSET: Where in a frame the type of its message stands.
-    """
-
-    NAME: str
-    ACKNOWLEDGES: bool
-    OFFSET: int
-
-    def decode(self, frame: bytes, /) -> Message:
-        """The message of a frame; raises `BadMessage`."""
-
-    def typed(self, frame: bytes, /) -> bytes | None:
-        """The update in a frame whose message is a short one, as nine of ten are; None of any other."""
-
-    def encode(self, message: Message, /) -> bytes | None:
-        """The frame that says `message`; None when there is no word for it."""
-
-
-class Outlet(Protocol):
-    """Where a seat's frames go."""
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that were accepted and are not yet on their way."""
-
-    def send(self, frame: bytes) -> None:
-        """Take one frame; returns at once and never raises."""
+ANSWER_BYTES_PER_SECOND = 256 * 1024
+"""How much a client gets for asking who is here; it may ask again once that much time has passed. A question has one
+byte and its answer may have millions, so it is this, and not what it sends, that bounds what it gets (S18)."""
 
 
 class Seat:
@@ -142,6 +87,8 @@ class Seat:
         self._unanswered: SyncStep1 | None = None
         self._since = now
         self._claims = Claims({})
+        self._answers = Bucket(ANSWER_BYTES_PER_SECOND, ANSWER_BYTES_PER_SECOND, now)
+        self._queried = False
         self._receipts = None if ledger is None else Receipts(ledger, self.say, metrics.ack_seconds, clock)
         self._confirms = dialect.ACKNOWLEDGES and ledger is not None
 
@@ -186,9 +133,10 @@ class Seat:
             if isinstance(message, SyncStep1):
                 self._unanswered = message
                 return
-            if isinstance(message, QueryAwareness):
-                self._backlog.ids.update(self.core.presence.ids())
-                return
+        if isinstance(message, QueryAwareness):
+            self._queried = True
+            self._answer(now)
+            return
         self._take_in(message, now)
 
     def type(self, update: bytes, clock: Callable[[], float]) -> bool:
@@ -268,6 +216,24 @@ class Seat:
 
     # ------------------------------------------------------------------ the room speaks
 
+    def _answer(self, now: float) -> None:
+        """Say who is here to a client that asked; if it asked often, or does not read, once for all and later."""
+        if self._queried and self._outlet.buffered <= HIGH_WATER and not self._answers.take(0, now):
+            self._queried = False
+            frame = self._frame(Awareness(self.core.presence.encode(self.core.presence.ids())))
+            self._answers.take(len(frame), now)
+            self._send(frame, "awareness")
+
+    def _relay(self, frame: bytes, own: Mapping[object, int]) -> None:
+        """Send what was shown by others, or by all but it: clients repeat what is new to them, and only that is free.
+
+        What the client itself said costs it its share: else whoever talks to itself would have no limit.
+        """
+        said = own.get(self, 0)
+        if len(own) > 1 or not said:
+            self._outlet.expect(len(frame) - said)
+        self._send(frame, "awareness")
+
     def say(self, message: Message) -> None:
         """Send one message now."""
         frame = self._dialect.encode(message)
@@ -295,7 +261,7 @@ class Seat:
             frames = tick.frames.get(key)
             if frames is None:
                 frames = tick.frames[key] = (self._frame(Awareness(tick.presence)),)
-            self._send(frames[0], "awareness")
+            self._relay(frames[0], tick.own)
 
     def ask(self, state_vector: bytes) -> None:
         """The room lacks something that the client has built on, or was made anew."""
@@ -362,15 +328,16 @@ class Seat:
         elif backlog.items:
             self._send(backlog.pop(len), "update")
         else:
-            frame = self._frame(Awareness(self.core.presence.encode(backlog.ids)))
+            update, own = self.core.presence.tell(backlog.ids)
             backlog.ids.clear()
-            self._send(frame, "awareness")
+            self._relay(self._frame(Awareness(update)), own)
         return True
 
     def beat(self, now: float) -> None:
         """Once a second: a client that never asked for the document has waited long enough; nothing is left lying."""
         if now - self._since > PATIENCE_SECONDS:
             self._live = True
+        self._answer(now)
         self.drained()
 
     def _frame(self, message: Message) -> bytes:

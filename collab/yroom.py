@@ -275,6 +275,9 @@ class _ChannelOutlet:
         self.buffered += len(frame)
         self._work.set()
 
+    def expect(self, size: int) -> None:
+        """How fast its clients send is the application's affair."""
+
     def end(self, error: CollabError) -> None:
         """The client has to go, or the document failed."""
         if isinstance(error, Panic) and self._panicked is not None:

@@ -24,6 +24,8 @@ class Heard:
     def send(self, frame: bytes) -> None:
         self.frames.append(frame)
 
+    def expect(self, size: int) -> None: ...
+
 
 def sit(core, dialect):
     outlet = Heard()

@@ -71,6 +71,8 @@ class Client:
         self.liveness.spoke = True
         self.socket.send(frame)
 
+    def expect(self, size: int) -> None: ...
+
     def live(self, seconds: int, *, says: bool = False) -> None:
         """A beat each second; with `says` the client says something each second, too."""
         for _ in range(seconds):

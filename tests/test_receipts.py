@@ -384,6 +384,8 @@ class Line:
     def send(self, frame: bytes) -> None:
         self.provider.incoming.append(frame)
 
+    def expect(self, size: int) -> None: ...
+
 
 def has_all(stored: Doc[Any], doc: Doc[Any]) -> bool:
     """Whether what is stored has all that `doc` has, deletions too."""

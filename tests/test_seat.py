@@ -14,9 +14,10 @@ from pycrdt import Doc, Map, Text
 from collab.errors import BadMessage, BadUpdate, CollabError, Forbidden
 from collab.fence import Panic
 from collab.metrics import Metrics
+from collab.outlet import HIGH_WATER
 from collab.peers import Tick
 from collab.room import RoomCore
-from collab.seat import HIGH_WATER, PATIENCE_SECONDS, Seat
+from collab.seat import ANSWER_BYTES_PER_SECOND, PATIENCE_SECONDS, Seat
 from collab.wire import vet, yjs
 from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.lib0 import var_string, var_uint
@@ -35,11 +36,15 @@ class Outlet:
         self.frames: list[bytes] = []
         self.stuck = False
         self.buffered = 0
+        self.expected: list[int] = []
 
     def send(self, frame: bytes) -> None:
         self.frames.append(frame)
         if self.stuck:
             self.buffered += len(frame)
+
+    def expect(self, size: int) -> None:
+        self.expected.append(size)
 
     def stall(self) -> None:
         """From now on nothing is written."""
@@ -400,6 +405,78 @@ def test_a_state_vector_is_read_once_and_not_kept(core, writer, slow, monkeypatc
     client.seat.drained()
     assert any(isinstance(message, SyncStep2) for message in client.new())
     assert seen.count(vector) == 1
+
+
+def test_who_is_here_is_said_as_fast_as_it_may_be_asked(core, writer):
+    """S18: one byte asks for the states of all. Small answers come at once, large ones together and later."""
+    client = Client(core)
+    client.sync()
+    for _ in range(100):
+        client.seat.hear(QueryAwareness(), 0)
+    assert client.new() == [Awareness(b"\x00")] * 100
+    shown = [var_uint(number + 1) + b"\x01" + var_string(f'"{"x" * 65_000}"') for number in range(8)]
+    for state in shown:
+        core.receive(writer, Awareness(b"\x01" + state), 0)
+    core.tick(0, 0)
+    client.new()
+    size, now = len(core.presence.encode(core.presence.ids())), 1.0
+    for _ in range(100):
+        client.seat.hear(QueryAwareness(), now)
+    [answer] = client.new()
+    assert isinstance(answer, Awareness) and len(answer.update) == size
+    while not (late := client.new()):
+        now += 0.1
+        client.seat.beat(now)
+    assert now - 1 == pytest.approx(size / ANSWER_BYTES_PER_SECOND - 1, abs=0.3), "it may have a second's worth ahead"
+    assert late == [answer]
+    client.seat.beat(now + 100)
+    assert client.new() == [], "a hundred questions, one answer"
+
+
+def test_what_was_asked_of_one_who_does_not_read_is_answered_later(core, writer):
+    client = Client(core)
+    client.sync()
+    client.outlet.stall()
+    client.seat.hear(QueryAwareness(), 0)
+    writer.move([7], 1)
+    client.seat.beat(1)
+    assert client.new() == []
+    client.outlet.flow()
+    client.seat.beat(2)
+    assert Awareness(core.presence.encode([7])) in client.new()
+
+
+def test_only_what_others_show_is_expected_back(core, writer):
+    """Else whoever asks who is here, or talks to itself, has no limit at all."""
+    writer.move([7], 1)
+    client = Client(core)
+    client.sync()
+    client.seat.hear(QueryAwareness(), 0)
+    client.seat.hear(Awareness(b"\x01\x09\x01\x02{}"), 0)
+    core.tick(0, 0)
+    assert client.outlet.expected == []
+    writer.move([7], 2)
+    frame = yjs.encode(Awareness(core.presence.encode([7])))
+    assert client.outlet.expected == [len(frame)]
+    client.seat.hear(Awareness(b"\x01\x09\x02\x02{}"), 0)
+    writer.move([7], 3)
+    assert client.outlet.expected == [len(frame), len(frame)], "and not what it said in the same turn"
+
+
+def test_of_what_waited_too_only_what_others_show(core, writer):
+    client = Client(core)
+    client.sync()
+    client.outlet.stall()
+    client.seat.hear(Awareness(b"\x01\x09\x01\x02{}"), 0)
+    core.tick(0, 0)
+    client.outlet.flow()
+    client.seat.drained()
+    assert client.new() == [Awareness(b"\x01\x09\x01\x02{}")] and client.outlet.expected == []
+    client.outlet.stall()
+    writer.move([7], 1)
+    client.outlet.flow()
+    client.seat.drained()
+    assert client.outlet.expected == [len(yjs.encode(Awareness(core.presence.encode([7]))))]
 
 
 def test_nothing_is_left_lying_when_nobody_says_that_it_drained(core, writer):

@@ -13,8 +13,6 @@ from .lib0 import expect_end, read_var_bytes, read_var_string, read_var_uint, va
 from .messages import Awareness, Denied, Echo, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 
 NAME = "y-websocket"
-OFFSET = 0
-"""Where in a frame the type of its message stands."""
 ACKNOWLEDGES = False
 """Clients count no acknowledgements; whoever wants to know asks for an `Echo`."""
 

@@ -16,7 +16,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.tokens import SECRET, enter, token
 from tests.faults.writers import spread
 from tests.support.door import Door
-from tests.support.raw import Peer, Raw, awareness, sync1, update
+from tests.support.raw import Peer, Raw, awareness, sync1, update, var, var_bytes
 from tests.support.raw.hocuspocus import Attached
 from tests.support.server import Metrics, Server
 
@@ -128,13 +128,19 @@ async def test_floods_of_presence(figure):
             async with await Raw.open(server.url, room="here") as raw:
                 await raw.send(awareness([(9, 1, {"x": "y" * 100_000})]))
                 ended = await raw.closed(10)
-            large = 9 in witness.presence
+            async with await Raw.open(server.url, room="here") as raw:  # the same id, each a tick newer
+                await raw.send(awareness([(9, 1, {})]))
+                one = b"\x09\x81\x01\x02{}"
+                await raw.send(b"\x01" + var_bytes(var(1_000_000) + one * 1_000_000))
+                many = await raw.closed(10)
+            large = witness.presence.get(9) not in (None, {})
     figure(
         f"S09: 1,000 changes of presence in a second: {shown} frames to another client; of 5,000 ids in one message "
         f"{ids} shown (limit 64 each); a state of 100 KB: shown {large}, its sender closed {ended.code}; "
+        f"a million states of one id: closed {many.code}; "
         f"{bystander}"
     )
-    assert shown <= 1_000 and ids <= 65 and not large and ended.code == 4413 and bystander.errors == 0
+    assert shown <= 1_000 and ids <= 65 and not large and ended.code == many.code == 4413 and bystander.errors == 0
     assert count.get("collab_presence_ids") < 10
 
 
@@ -177,6 +183,32 @@ async def test_presence_in_the_name_of_others(figure):
                         accepted.append((spoofer, "name", None, witness.presence[own]))
     figure(f"S10: {tried} spoofs on a running server, by other users: accepted {len(accepted)}")
     assert accepted == []
+
+
+@pytest.mark.case("S18")
+async def test_asking_who_is_here_again_and_again(figure):
+    """One byte asks for the states of all. Answers give the asker nothing back, and are bounded by time."""
+    env = {
+        "COLLAB_LIMITS__MESSAGES_BURST": "200",
+        "COLLAB_LIMITS__MESSAGES_PER_SECOND": "100",
+        "COLLAB_LOG__LEVEL": "error",
+    }
+    count = 600
+    with Server(env=env) as server:
+        async with await Raw.open(server.url, room="here") as shown, await Raw.open(server.url, room="here") as raw:
+            await shown.send(awareness([(number + 1, 1, {"x": "y" * 4_000}) for number in range(60)]))
+            await raw.send(sync1())
+            await raw.expect("sync2")
+            began = time.monotonic()
+            await raw.send_many([b"\x03"] * count)
+            await asyncio.sleep(0.2)  # what comes in one piece is read in one piece
+            await raw.send(sync1())
+            answers = 0
+            while (await raw.expect("awareness", "sync2", within=60)).kind != "sync2":
+                answers += 1
+            took = time.monotonic() - began
+    figure(f"S18: {count} questions who is here: {answers} answers of 240 KB, over {took:.1f} s")
+    assert took > (count - 200) / 100 * 0.5 and answers <= 3 + took
 
 
 @pytest.mark.case("R07")

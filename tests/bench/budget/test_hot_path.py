@@ -12,8 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from collab.metrics import Metrics
+from collab.outlet import Dialect
 from collab.room import RoomCore
-from collab.seat import Dialect, Seat
+from collab.seat import Seat
 from collab.wire import vet, yjs
 from collab.wire.hocuspocus import Hocuspocus
 from collab.wire.messages import SyncStep1, SyncStep2
@@ -61,6 +62,8 @@ class Outlet:
 
     def send(self, frame: bytes) -> None:
         self.frames += 1
+
+    def expect(self, size: int) -> None: ...
 
 
 class AtOnce:
