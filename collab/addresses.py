@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .errors import BadMessage, BadRoomName, CollabError, TooMany
+from .errors import BadMessage, BadRoomName, CollabError, TooMany, TooManyDocuments
 from .intake import Intake
 from .liveness import Liveness
 from .names import checked_name
@@ -15,6 +15,8 @@ from .wire.messages import Auth, Close, Denied
 
 CLOSED_ADDRESSES = 100
 """How many closed documents of one socket are remembered, so that what is still sent there is not taken for a knock."""
+SESSION_BYTES = 256
+"""How long the part of an address may be that names a session: all that is said there begins with it."""
 
 
 class House(Door, Protocol):
@@ -28,12 +30,23 @@ class House(Door, Protocol):
     def refuse(self, error: CollabError) -> None:
         """The whole socket has to go."""
 
+    def count(self, place: Place, error: CollabError) -> None:
+        """One document is refused."""
+
 
 class Addresses:
-    """Brings frames to the places of a `house`, and makes and ends these."""
+    """Brings frames to the places of a `house`, and makes and ends these.
+
+    Attributes:
+        undecided: Places of which nobody has said yet that the client may come in.
+        unasked: Places where it has not shown a token yet, nor the want of one.
+    """
 
     def __init__(self, house: House) -> None:
+        self.undecided: set[Place] = set()
+        self.unasked: set[Place] = set()
         self._house = house
+        self._sessions: dict[str, int] = {}
         self._closed: dict[str, None] = {}
         self._latest: Place | None = None
 
@@ -67,25 +80,31 @@ class Addresses:
             if place is not None:
                 place.say(Close("provider_initiated"))
                 place.close()
-                del house.places[address]
-                self._latest = None
+                self._remove(address)
         elif place is not None:
             self._latest = place
             place.hear(frame, message)
         elif address not in self._closed:
             place = self._made(address)
             if place is not None:
+                self.unasked.add(place)
                 place.hear(frame, message)
 
     def _made(self, address: str) -> Place | None:
-        """A new place at `address`, if that is the address of a document."""
+        """A new place at `address`, if that is the address of a document, and there may be one more.
+
+        Raises:
+            BadMessage: The address is longer than any.
+        """
         house = self._house
         limits, rooms = house.hub.settings.limits, house.hub.settings.rooms
         limit = limits.unauthenticated_documents
-        if sum(place.grant is None for place in house.places.values()) >= limit:
+        if len(self.undecided) >= limit:
             house.intake.flooded = True
             house.refuse(TooMany("documents before access is granted", limit))
             return None
+        if len(address) > rooms.name_bytes + SESSION_BYTES:
+            raise BadMessage("the address is too long")
         dialect = Hocuspocus(address)
         try:
             name = checked_name(hocuspocus.document(address).encode(), max_bytes=rooms.name_bytes)
@@ -93,8 +112,45 @@ class Addresses:
             house.hub.metrics.count_error(error)
             Place(house, "", dialect).say(Denied(str(error)))
             return None
-        place = house.places[address] = Place(house, name, dialect)
+        place = Place(house, name, dialect)
+        refusal = self._too_many(name)
+        if refusal is not None:
+            house.count(place, refusal)
+            place.end(refusal)
+            self._close(address)
+            return None
+        house.places[address] = place
+        self.undecided.add(place)
+        self._sessions[name] = self._sessions.get(name, 0) + 1
         return place
+
+    def _too_many(self, name: str) -> TooManyDocuments | None:
+        """Why there may be no further place in room `name`. Closing the socket would help nobody: it would be back,
+        and so would all that it asks for."""
+        limits = self._house.hub.settings.limits
+        if len(self._house.places) >= limits.documents_per_connection:
+            return TooManyDocuments("documents on one connection", limits.documents_per_connection)
+        if self._sessions.get(name, 0) >= limits.sessions_per_document:
+            return TooManyDocuments("sessions of one document on one connection", limits.sessions_per_document)
+        return None
+
+    def _remove(self, address: str) -> bool:
+        """There is no place at `address` any more; whether there was one."""
+        self._latest = None
+        place = self._house.places.pop(address, None)
+        if place is None:
+            return False
+        self.undecided.discard(place)
+        self.unasked.discard(place)
+        self._sessions[place.name] -= 1
+        if not self._sessions[place.name]:
+            del self._sessions[place.name]
+        return True
+
+    def _close(self, address: str) -> None:
+        if len(self._closed) >= CLOSED_ADDRESSES:
+            self._closed.pop(next(iter(self._closed)))
+        self._closed[address] = None
 
     def _knocked(self, address: str, place: Place | None, message: Auth) -> None:
         if message.version is not None:
@@ -102,14 +158,12 @@ class Addresses:
         self._closed.pop(address, None)
         place = self._made(address) if place is None else place
         if place is not None:
+            self.unasked.discard(place)
             place.knock(message.token or self._house.token)
 
     def shut(self, place: Place, error: CollabError) -> None:
         """It is over for one document; what the client still sends there, until it shows a token, is not answered."""
         place.end(error)
-        self._latest = None
         address = place.dialect.NAME.partition(" ")[2]
-        if self._house.places.pop(address, None) is not None:
-            if len(self._closed) >= CLOSED_ADDRESSES:
-                self._closed.pop(next(iter(self._closed)))
-            self._closed[address] = None
+        if self._remove(address):
+            self._close(address)

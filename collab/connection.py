@@ -9,7 +9,8 @@ from typing import Protocol
 
 from .addresses import Addresses
 from .auth import Authorize, Grant, everyone
-from .errors import BadMessage, BadRoomName, CollabError, TooLarge, TooMany, Unauthorized
+from .errors import BadMessage, BadRoomName, CollabError, TooLarge, TooMany, TooManyDocuments, Unauthorized
+from .farewell import Farewell
 from .fence import Panic
 from .hub import Hub
 from .intake import Intake
@@ -26,14 +27,14 @@ log = get_logger(__name__)
 
 _numbers = itertools.count(1)
 
-EDITOR_SECONDS = 1.0
-"""How long a client that was refused before has to show that it is an editor, by its first frame."""
 GRACE_SECONDS = 0.5
 """How long a Hocuspocus client that asks for a document has to show its token: version 2 shows none if it has none."""
 AHEAD_SECONDS = 10.0
 """How long before its access ends a client is asked for a new token."""
 DENIED_SECONDS = 60.0
 """How long a client that was let in nowhere may stay, to show a better token."""
+LINES = 10
+"""So many documents of one client have a line each in the log when they are joined."""
 
 
 class Guest(Protocol):
@@ -41,6 +42,9 @@ class Guest(Protocol):
 
     def is_user(self, subject: str | None) -> None:
         """Access was granted as `subject`; raises `TooMany`."""
+
+    def sits(self, subject: str | None) -> Callable[[], None]:
+        """A seat is taken as `subject`; returns what gives it back, raises `TooManyDocuments`."""
 
     def creates_room(self, subject: str | None) -> None:
         """A room is made by entering it; raises `TooMany`."""
@@ -103,16 +107,14 @@ class Connection:
         self._guest = guest
         self.revoked = revoked
         self.token = token
-        self._path = path
-        self._refusals = refusals
         self._ended = ended
+        self._farewell = Farewell(hub, socket, refusals, address, path)
         self._limits = hub.settings.limits
         self._dialect: Dialect | None = None  # of the whole socket; None for Hocuspocus, and while nobody knows
         self._speaks: str | None = None
         self._verdict: CollabError | None = None
         self._denied = False
         self._refused: CollabError | None = None
-        self._refused_at: float | None = None
         self._is_editor = False
         self._closing = False
         self._gone = False
@@ -223,7 +225,7 @@ class Connection:
 
     def keep(self, size: int) -> None:
         """A frame has to wait for its place: within bounds."""
-        self.intake.keep(size, may_pause=all(place.asked for place in self.places.values()))
+        self.intake.keep(size, may_pause=not self._addresses.unasked)
 
     @property
     def deadline(self) -> float:
@@ -232,14 +234,22 @@ class Connection:
 
     def admitted(self, place: Place) -> None:
         """The client may come in somewhere."""
+        self._addresses.undecided.discard(place)
         self.intake.admitted()
 
-    def greet(self, grant: Grant, *, new: bool) -> None:
+    @property
+    def crowded(self) -> bool:
+        """Whether the client has so many places that the log has no line for each."""
+        return len(self.places) > LINES
+
+    def greet(self, name: str, grant: Grant, *, new: bool) -> Callable[[], None]:
         """The client is about to sit down, in a room that is `new`; raises `TooMany`."""
-        if self._guest is not None:
-            self._guest.is_user(grant.subject)
-            if new:
-                self._guest.creates_room(grant.subject)
+        if self._guest is None:
+            return lambda: None
+        self._guest.is_user(grant.subject)
+        if new:
+            self._guest.creates_room(grant.subject)
+        return self._guest.sits(grant.subject)
 
     def entered(self, place: Place) -> None:
         """The client has a seat."""
@@ -252,10 +262,10 @@ class Connection:
                 self._verdict = error  # its first frame may still tell that it shows its token there
             else:
                 self.refuse(error)
-        elif error.retry:
+        elif error.retry and not isinstance(error, TooManyDocuments):
             self.refuse(error)
         elif not place.over:
-            self._count(place, error)
+            self.count(place, error)
             self._addresses.shut(place, error)
             if not self._denied:  # once: nobody stays for ever by being denied again and again
                 self._denied = True
@@ -268,10 +278,11 @@ class Connection:
         elif self._dialect is not None or error.retry:
             self.refuse(error)
         elif not place.over:
-            self._count(place, error)
+            self.count(place, error)
             self._addresses.shut(place, error)
 
-    def _count(self, place: Place, error: CollabError) -> None:
+    def count(self, place: Place, error: CollabError) -> None:
+        """One document is refused, and not the whole socket."""
         self.hub.metrics.count_error(error)
         self._log_refusal("document refused", place.name, error.close_code, error)
 
@@ -291,35 +302,16 @@ class Connection:
     # ------------------------------------------------------------------ how it ends
 
     def refuse(self, error: CollabError) -> None:
-        """Say why, and close: at once for most, later for an editor that would only come back at once.
-
-        y-websocket before 3.1 knows no code that means "stay away" and reconnects nine times a second; Hocuspocus knows
-        none at all. When somebody who was refused for good is back within the window, and speaks like an editor, the
-        socket is held, silent, and closed later. No editor sends malformed frames again and again, so those are never
-        held.
-        """
+        """Nothing more is taken of the client: it is told why, and has to go (`Farewell`)."""
         if self._refused is not None:
             return
         self._refused = error.with_traceback(None)  # which would hold on to the frame that was refused
         self.intake.stop()
         code = self._code(error)
-        metrics = self.hub.metrics
-        metrics.count_error(error)
-        metrics.refused[str(code)].inc()
         self._log_refusal("connection refused", self.name, code, error)
         for place in self.places.values():
             place.drop(flooded=isinstance(error, TooMany) and not self.intake.granted)
-        if self._dialect is not None:
-            denied = self._dialect.encode(Denied(str(error)))
-            assert denied is not None
-            metrics.sent["denied"].add(len(denied))
-            self.socket.send(denied)
-        now = self.clock()  # all Hocuspocus clients of an address share one path: only what each repeats is told apart
-        is_told = self._dialect is not None or isinstance(error, TooLarge)
-        if type(error) is BadMessage or not is_told or not self._refusals.again((self.address, self._path), now):
-            self.socket.close(code, str(error))
-        else:
-            self._refused_at = now
+        self._farewell.say(error, code, self._dialect, self.clock())
 
     def _code(self, error: CollabError) -> int:
         """The close code; for Hocuspocus, what cannot be read and what was too much before access is a reset."""
@@ -339,10 +331,7 @@ class Connection:
     def beat(self, now: float) -> None:
         """Look after the client: is it there, does it hear of us, does it take what it is sent?"""
         if self._refused is not None:
-            if self._refused_at is not None:
-                held = self._limits.hold_seconds if self._is_editor else EDITOR_SECONDS
-                if now - self._refused_at >= held:
-                    self.socket.close(self._code(self._refused), str(self._refused))
+            self._farewell.beat(now, is_editor=self._is_editor)
             return
         if self._closing:
             return
@@ -364,6 +353,7 @@ class Connection:
 
     def _check_access(self, place: Place, now: float) -> None:
         if not place.asked and now - place.began > GRACE_SECONDS:
+            self._addresses.unasked.discard(place)
             place.knock(self.token)
         grant = place.grant
         if grant is None:

@@ -17,6 +17,7 @@ CollabError                          close 1011  HTTP 500  exit 1
 ├── DamagedSnapshot(room, id, what)        4423       423       4
 ├── Quarantined(room, why)                 4423       423       4
 ├── TooMany(what, limit)                   1013       429       1
+│   └── TooManyDocuments(what, limit)      1013       429       1
 ├── SlowPeer(queued, limit)                1013       503       1
 ├── Unavailable(what)                      1013       503       3
 │   ├── StoreLocked(path)                  1013       503       3
@@ -236,6 +237,10 @@ class TooMany(CollabError):
 
     def __str__(self) -> str:
         return f"too many {self.what}: the limit is {self.limit}"
+
+
+class TooManyDocuments(TooMany):
+    """There are too many documents of one connection, user or address: this one is refused, and the others stay."""
 
 
 class SlowPeer(CollabError):

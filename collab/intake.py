@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .errors import CollabError, TooMany
 from .limits import Pace, Visitor
 from .metrics import Metrics
-from .settings.sections import LimitSettings
+from .settings.limits import LimitSettings
 from .transport import Socket
 from .transport.turns import CHAFF_PER_SECOND
 

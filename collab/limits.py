@@ -39,11 +39,13 @@ class Shares:
     Args:
         what: What is counted, for the error.
         limit: How many one key may have.
+        error: What is raised.
     """
 
-    def __init__(self, what: str, limit: int) -> None:
+    def __init__(self, what: str, limit: int, error: type[TooMany] = TooMany) -> None:
         self.what = what
         self.limit = limit
+        self._error = error
         self._counts: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class Shares:
         """One more for `key`; raises `TooMany` when it has all that it may have."""
         count = self._counts.get(key, 0)
         if count >= self.limit:
-            raise TooMany(self.what, self.limit)
+            raise self._error(self.what, self.limit)
         self._counts[key] = count + 1
 
     def give_back(self, key: Hashable) -> None:

@@ -55,6 +55,9 @@ LIMITS = (
     "connections_per_room",
     "connections_per_user",
     "document_bytes",
+    "documents_per_address",
+    "documents_per_connection",
+    "documents_per_user",
     "message_bytes",
     "messages_per_second",
     "new_connections_per_second",
@@ -62,6 +65,7 @@ LIMITS = (
     "origin",
     "processor",
     "rooms_created_per_user",
+    "sessions_per_document",
     "unauthenticated",
 )
 # What is said to be too large or too many, where nobody else counts it.
@@ -69,6 +73,8 @@ _LIMIT_OF = {
     "a message": "message_bytes",
     "an awareness state": "awareness_bytes",
     "clients in this room": "connections_per_room",
+    "documents on one connection": "documents_per_connection",
+    "sessions of one document on one connection": "sessions_per_document",
     "the document": "document_bytes",
 }
 UNEXPECTED = "Unexpected"

@@ -6,14 +6,13 @@ A socket that speaks y-websocket has one place, one that speaks Hocuspocus has o
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
-
-import anyio
 
 from .auth import Authorize, Grant, Knock, Level
 from .auth.tokens import NOT_VALID
-from .errors import CollabError, Forbidden, TooMany, Unauthorized, Unavailable
+from .decisions import Decisions
+from .errors import CollabError, Forbidden, TooMany, Unauthorized
 from .fence import Panic
 from .hub import Hub
 from .intake import Intake
@@ -59,8 +58,13 @@ class Door(Protocol):
     def admitted(self, place: Place) -> None:
         """It is known that the client may come in there; the room may still be on its way."""
 
-    def greet(self, grant: Grant, *, new: bool) -> None:
-        """The client is about to sit down, in a room that is `new`; raises `TooMany`."""
+    @property
+    def crowded(self) -> bool:
+        """Whether the client has so many places that the log has no line for each."""
+
+    def greet(self, name: str, grant: Grant, *, new: bool) -> Callable[[], None]:
+        """The client is about to sit down in room `name`, which is `new`; raises `TooMany`. What it returns is called
+        when the seat is given back."""
 
     def entered(self, place: Place) -> None:
         """The client has its seat, and what waited was taken in."""
@@ -76,7 +80,6 @@ class Place:
     Attributes:
         grant: What the client may do, once that is known.
         asked: Whether it showed a token, or the want of one.
-        busy: How many things run in the background.
         over: Set when nothing is taken in any more.
         wanted: Whether a new token was asked for.
     """
@@ -90,25 +93,31 @@ class Place:
         self.grant: Grant | None = None
         self.seat: Seat | None = None
         self.asked = False
-        self.busy = 0
         self.over = False
         self.gone = False
         self.wanted = False
-        self._knocks = 0
+        self._decisions = Decisions(
+            door.hub.start_soon, door.log, self.admit, lambda error: door.denied(self, error), door.done
+        )
+        self._opening = False
+        self._give_back: Callable[[], None] | None = None
         self._warned = False
         self._opened: Opened | None = None
         self._waiting: list[tuple[bytes, Message]] = []
         self._looks: Looks | None = None
-        self._decisions: set[anyio.CancelScope] = set()
-        self._given_up = False
         self._joined = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs in the background."""
+        return self._opening or self._decisions.waiting > 0
 
     # ------------------------------------------------------------------ the way in
 
     def knock(self, token: str | None) -> None:
         """Ask whether the client may come in; or, when it is in already, whether it may stay."""
         self.asked = True
-        self._knocks += 1
+        self._decisions.ask()
         door = self.door
         try:
             answer = door.authorize(Knock(self.name, token, door.address, door.origin))
@@ -118,39 +127,7 @@ class Place:
         if isinstance(answer, Grant):
             self.admit(answer)
         else:
-            self.busy += 1
-            door.hub.start_soon(self._wait, answer, self._knocks)
-
-    async def _wait(self, answer: Awaitable[Grant], number: int) -> None:
-        with anyio.CancelScope() as decision:  # whoever waits holds on to the connection and all of its buffers
-            self._decisions.add(decision)
-            if self._given_up:
-                decision.cancel()
-            await self._decide(answer, number)
-        self._decisions.discard(decision)
-        if decision.cancelled_caught:
-            self.busy -= 1
-        self.door.done()
-
-    async def _decide(self, answer: Awaitable[Grant], number: int) -> None:
-        try:
-            found: Grant | CollabError = await answer
-        except CollabError as error:
-            found = error
-        except Exception:
-            self.door.log.exception("access could not be decided")
-            found = Unavailable("access control")
-        self.busy -= 1
-        if isinstance(found, Grant):
-            self.admit(found)
-        elif number == self._knocks:  # else a better token was shown meanwhile
-            self.door.denied(self, found)
-
-    def _give_up(self) -> None:
-        """Nothing depends on whether the client may come in."""
-        self._given_up = True
-        for decision in self._decisions:
-            decision.cancel()
+            self._decisions.wait(answer)
 
     def admit(self, grant: Grant) -> None:
         """The client may do what `grant` says."""
@@ -173,7 +150,7 @@ class Place:
                 hub.hold(opened)
                 self._enter(opened)
             else:
-                self.busy += 1
+                self._opening = True
                 hub.start_soon(self._open)
 
     def _change(self, seat: Seat, grant: Grant) -> None:
@@ -189,10 +166,10 @@ class Place:
         try:
             opened = await self.door.hub.open(self.name)
         except CollabError as error:
-            self.busy -= 1
+            self._opening = False
             self.door.denied(self, error)
         else:
-            self.busy -= 1
+            self._opening = False
             self._enter(opened)
         self.door.done()
 
@@ -209,7 +186,7 @@ class Place:
             refusal = Forbidden("there is no such room, and you may not make it")
         else:
             try:
-                door.greet(grant, new=new)
+                self._give_back = door.greet(self.name, grant, new=new)
             except TooMany as error:
                 refusal = error
         opened.seats += 1
@@ -233,8 +210,8 @@ class Place:
         self.seat.say(Granted(grant.level >= Level.WRITE))
         self.seat.enter()
         door.hub.floods.log(
-            "info", "client joined", key=(door.address, self.name), connection=door.number, client=door.address,
-            room=self.name, clients=opened.seats,
+            "info", "client joined", key=(door.address, None if door.crowded else self.name), connection=door.number,
+            client=door.address, room=self.name, clients=opened.seats,
         )  # fmt: skip
         self._tell(Event.JOINED, opened)
         for frame, message in self._forget():
@@ -355,7 +332,7 @@ class Place:
         """The socket is gone: leave, once what it sent before has been taken in."""
         self.gone = True
         if not self._waiting:
-            self._give_up()
+            self._decisions.give_up()
         if not self.busy:
             self._forget()
         self._leave_if_due()
@@ -366,7 +343,7 @@ class Place:
         if flooded or not self.busy:
             self._forget()
         if not self._waiting:
-            self._give_up()
+            self._decisions.give_up()
         self.over = True
         self._leave_if_due()
 
@@ -380,6 +357,9 @@ class Place:
                 opened.seats -= 1
                 if self._joined:
                     self._tell(Event.LEFT, opened)
+            if self._give_back is not None:
+                self._give_back()
+                self._give_back = None
             self.door.hub.release(opened)
 
     def _tell(self, event: Event, opened: Opened) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pycrdt import Doc, Text
 
 from collab.auth import Grant, Knock, Level
 from collab.connection import Connection
-from collab.errors import Draining, Unauthorized
+from collab.errors import Draining, TooManyDocuments, Unauthorized
 from collab.fence import Panic
 from collab.hub import Hub
 from collab.limits import Pace, Refusals
@@ -589,6 +590,45 @@ async def test_too_many_documents_before_access(world):
     assert line.ended is not None and line.ended[0] == 4205
     assert world.hub.metrics.errors["TooMany"]._value.get() == 1
     decided.set()
+
+
+class Frugal:
+    """A user who may have one document."""
+
+    def __init__(self) -> None:
+        self.seats = 0
+
+    def is_user(self, subject: str | None) -> None:
+        """May have as many connections as it likes."""
+
+    creates_room = is_user
+
+    def sits(self, subject: str | None) -> Callable[[], None]:
+        if self.seats:
+            raise TooManyDocuments("open documents of one user", 1)
+        self.seats += 1
+        return self.stands_up
+
+    def stands_up(self) -> None:
+        self.seats -= 1
+
+
+async def test_a_user_with_all_documents_that_it_may_have(world):
+    """Of a Hocuspocus client one document is denied and the others stay; y-websocket has only this one."""
+    guest = Frugal()
+    connection, line = world.connect(None, guest=guest)
+    connection.received(on("a", token("")))
+    await until(lambda: said(line, "a"), "let in")
+    connection.received(on("b", token("")))
+    reason = "too many open documents of one user: the limit is 1"
+    await until(lambda: said(line, "b"), "denied")
+    assert said(line, "b") == [b"\x02\x01" + var_string(reason)] and line.ended is None
+    other, line = world.connect("c", guest=guest)
+    await until(lambda: other._verdict, "denied")
+    other.received(STEP_1)
+    assert line.ended == (1013, reason) and guest.seats == 1
+    connection.received(on("a", b"\x07"))
+    assert guest.seats == 0, "given back"
 
 
 async def test_a_name_that_no_room_may_have(world):

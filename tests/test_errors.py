@@ -34,6 +34,7 @@ SAMPLES = [
     ),
     (errors.Crashed("signal 11"), "the process that worked on this document died (signal 11); nothing was changed"),
     (errors.TooMany("connections", 5), "too many connections: the limit is 5"),
+    (errors.TooManyDocuments("documents of one user", 5), "too many documents of one user: the limit is 5"),
     (errors.SlowPeer(20, 10), "the client reads too slowly: 20 bytes are waiting, the limit is 10"),
     (errors.Unavailable("the store"), "the store is not available right now"),
     (errors.Draining(), "the server is restarting"),

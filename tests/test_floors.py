@@ -36,7 +36,8 @@ FLOORS: list[list[list[str]]] = [
     ],
     [["compactor", "yroom", "opened", "gauges", "hub"]],
     [
-        *(["transport", "intake", "looks", "place", "liveness", "addresses", "connection"], ["desk", "history"]),
+        ["transport", "intake", "looks", "decisions", "place", "liveness", "addresses", "farewell", "connection"],
+        ["desk", "history"],
         ["content"],
         ["hooks"],
     ],

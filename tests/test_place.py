@@ -50,6 +50,8 @@ class Front:
         )
         self.happened: list[str] = []
         self.full = False
+        self.crowded = False
+        self.seats = 0
         self.revoked: Callable[[Grant], bool] = lambda grant: False
 
     def _decide(self, knock: Knock) -> Grant | Awaitable[Grant]:
@@ -81,10 +83,16 @@ class Front:
     def admitted(self, place: Place) -> None:
         self.happened.append("admitted")
 
-    def greet(self, grant: Grant, *, new: bool) -> None:
+    def greet(self, name: str, grant: Grant, *, new: bool) -> Callable[[], None]:
         self.happened.append("greeted, new" if new else "greeted")
         if self.full:
             raise TooMany("connections per user", 1)
+        self.seats += 1
+
+        def give_back() -> None:
+            self.seats -= 1
+
+        return give_back
 
     def is_refused(self) -> bool:
         return bool(self.errors)
@@ -137,7 +145,10 @@ async def test_from_the_knock_to_the_seat(hub):
     assert front.happened == ["admitted", "greeted, new", "entered", "done"]
     assert place.grant == WRITE and place.seat is not None and place.seat.may_write and not place.busy
     assert isinstance(yjs.decode(front.sent[0]), SyncStep1)
+    assert front.seats == 1
     place.leave()
+    place.leave()
+    assert front.seats == 0, "given back, once"
 
 
 async def test_a_room_in_memory_is_entered_at_once(hub):

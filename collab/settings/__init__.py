@@ -23,9 +23,9 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ..errors import SettingsError
 from .access import AdminSettings, AuthSettings
 from .hooks import HookSettings
+from .limits import LimitSettings
 from .sections import (
     HistorySettings,
-    LimitSettings,
     LivenessSettings,
     LogSettings,
     RoomSettings,

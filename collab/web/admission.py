@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from ..auth import Authorize, Grant, Knock
-from ..errors import Forbidden, TooMany, Unavailable
+from ..errors import Forbidden, TooMany, TooManyDocuments, Unavailable
 from ..limits import Arrivals, Gauge, Lobby, Pace, Rates, Shares, Visitor, block_of
 from ..log import get_logger
 from ..metrics import Metrics
@@ -64,6 +64,22 @@ class Admitted:
             self._taken.callback(users.give_back, subject)
             self._users.add(subject)
 
+    def sits(self, subject: str | None) -> Callable[[], None]:
+        """It takes a seat in a document as `subject`; what this returns gives it back.
+
+        Raises:
+            TooManyDocuments: This user, or all users of this address, have all that they may have. Nothing was taken.
+        """
+        admission = self._admission
+        with ExitStack() as taken:
+            if self.block is not None:
+                admission.count("documents_per_address", lambda: admission.seats_of_address.take(self.block))
+                taken.callback(admission.seats_of_address.give_back, self.block)
+            if subject is not None:
+                admission.count("documents_per_user", lambda: admission.seats_of_user.take(subject))
+                taken.callback(admission.seats_of_user.give_back, subject)
+            return taken.pop_all().close
+
     def creates_room(self, subject: str | None) -> None:
         """It is about to make a room by entering it; raises `TooMany`."""
         self._admission.create_room(subject if subject is not None else self.block, named=subject is not None)
@@ -101,6 +117,10 @@ class Admission:
         metrics.connections_max.set(self.open.limit)
         self.addresses = Shares("connections from one address", limits.connections_per_address)
         self.users = Shares("connections of one user", limits.connections_per_user)
+        self.seats_of_address = Shares(
+            "open documents from one address", limits.documents_per_address, TooManyDocuments
+        )
+        self.seats_of_user = Shares("open documents of one user", limits.documents_per_user, TooManyDocuments)
         self.arrivals = Arrivals(limits.new_connections_per_second, limits.new_connections_per_second_per_address)
         self.lobby = Lobby(
             limits.unauthenticated_total_bytes,

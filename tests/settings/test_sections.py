@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from collab.settings.sections import (
     HistorySettings,
-    LimitSettings,
     LivenessSettings,
     LogSettings,
     RoomSettings,
@@ -43,9 +42,6 @@ from collab.settings.sections import (
         (ServerSettings, "allowed_origins", "https://a.example.com/path"),
         (ServerSettings, "internal_port", 0),
         (ServerSettings, "handshake_seconds", 0),
-        (LimitSettings, "connections", 0),
-        (LimitSettings, "auth_seconds", float("inf")),
-        (LimitSettings, "message_bytes", "-1"),
         (LivenessSettings, "keepalive_seconds", 30),
         (LogSettings, "level", "loud"),
     ],

@@ -28,6 +28,7 @@ async def test_memory_for_an_idle_client(full, figure):
     for path, fast in (("asgi", "no"), ("takeover", "yes")):
         env = {"JWT_SECRET": SECRET, "COLLAB_SERVER__FAST_PATH": fast, "COLLAB_LIMITS__CONNECTIONS_PER_USER": "9999"}
         env |= {"COLLAB_LIMITS__CONNECTIONS_PER_ROOM": "9999", "COLLAB_LIMITS__ROOMS_CREATED_PER_USER": "9999"}
+        env |= {"COLLAB_LIMITS__DOCUMENTS_PER_USER": "9999"}
         with Server(env=env) as server:
             process = psutil.Process(server.pid)
             warm = [await enter(server, shown) for _ in range(100)]

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from collab.auth import Grant, Knock, Level
-from collab.errors import Forbidden, TooMany, Unauthorized, Unavailable
+from collab.errors import Forbidden, TooMany, TooManyDocuments, Unauthorized, Unavailable
 from collab.metrics import LIMITS, Metrics
 from collab.settings import Settings
 from collab.web import admission as module
@@ -171,6 +171,29 @@ def test_foreign_pages(gate):
     assert limited(door) == {"origin": 1} and door.open.count == 1
     with pytest.raises(Forbidden):
         gate(cookies=True).admit(scope(origin="https://evil.net", host="collab.example.com"))
+
+
+def test_seats_of_one_user_and_of_one_address(gate):
+    """On however many connections; what is given back can be taken again."""
+    door = gate(documents_per_user=3, documents_per_address=5)
+    one, other = door.admit(scope()), door.admit(scope())
+    back = [one.sits("ana"), other.sits("ana"), other.sits("ana")]
+    with pytest.raises(TooManyDocuments, match="documents of one user: the limit is 3"):
+        one.sits("ana")
+    back += [one.sits("ben"), one.sits(None)]
+    with pytest.raises(TooManyDocuments, match="from one address: the limit is 5"):
+        one.sits(None)
+    back.pop(0)()
+    back.append(one.sits("ana"))
+    one.leave()
+    other.leave()
+    for give_back in back:
+        give_back()
+    assert len(door.seats_of_user) == len(door.seats_of_address) == 0
+    assert limited(door) == {"documents_per_user": 1, "documents_per_address": 1}
+    local = door.admit(scope("127.0.0.1"))
+    for _ in range(10):
+        local.sits(None)
 
 
 def test_a17_rooms_of_one_user(gate, clock):
