@@ -21,7 +21,7 @@ from .outlet import Dialect
 from .place import Place
 from .transport import Socket
 from .wire import hocuspocus, yjs
-from .wire.messages import Denied, TokenWanted
+from .wire.messages import TokenWanted
 
 log = get_logger(__name__)
 

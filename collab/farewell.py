@@ -5,7 +5,7 @@ from __future__ import annotations
 from .errors import BadMessage, CollabError, TooLarge
 from .hub import Hub
 from .limits import Refusals
-from .seat import Dialect
+from .outlet import Dialect
 from .transport import Socket
 from .wire.messages import Denied
 
