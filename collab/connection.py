@@ -189,6 +189,10 @@ class Connection:
             self._invalid(size)
             self.refuse(TooLarge("a message", size, self._limits.message_bytes))
 
+    def unfinished(self, size: int) -> bool:
+        """So much is here of a message whose end is not."""
+        return self.intake.unfinished(size)
+
     def ponged(self) -> None:
         """The client is there, though it has nothing to say."""
         self.liveness.heard(self.clock())

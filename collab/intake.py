@@ -85,6 +85,8 @@ class Intake:
     def stop(self) -> None:
         """The client was refused."""
         self.stopped = True
+        if self._visitor is not None:
+            self._visitor.unfinished(0)
         self._socket.distrust()
 
     def overworked(self) -> None:
@@ -145,6 +147,21 @@ class Intake:
             self._refuse(TooMany("bytes before the room is open", largest))
         elif known and 2 * self._waiting_bytes > largest and may_pause:
             self._socket.pause()
+
+    def unfinished(self, size: int) -> bool:
+        """So much is here of a message whose end is not; whether that counts, and is to be told again.
+
+        What is here, and not what its head says: the access may be granted before the rest has come.
+        """
+        if self.granted or self.stopped or self._visitor is None:
+            return False
+        try:
+            self._visitor.unfinished(size)
+        except TooMany as error:
+            self._metrics.limited["unauthenticated"].inc()
+            self.flooded = True
+            self._refuse(error)
+        return True
 
     def kept(self, messages: int, size: int) -> None:
         """They wait no longer."""

@@ -252,11 +252,11 @@ class Visitor:
     The time it has counts from the handshake, whatever it sends (docs/reference/protocol.md).
     """
 
-    __slots__ = ("_bytes", "_documents", "_lobby", "_messages", "deadline")
+    __slots__ = ("_bytes", "_documents", "_lobby", "_messages", "_unfinished", "deadline")
 
     def __init__(self, lobby: Lobby, now: float) -> None:
         self._lobby = lobby
-        self._messages = self._bytes = self._documents = 0
+        self._messages = self._bytes = self._documents = self._unfinished = 0
         self.deadline = now + lobby.seconds
 
     def late(self, now: float) -> bool:
@@ -266,6 +266,7 @@ class Visitor:
     def message(self, size: int) -> None:
         """A message of `size` bytes came and is to be kept; raises `TooMany`, and then nothing is to be kept."""
         lobby = self._lobby
+        self._grow(0)  # what was unfinished of it is whole now
         if self._messages >= lobby.messages:
             raise TooMany("messages before access was granted", lobby.messages)
         if self._bytes + size > lobby.bytes:
@@ -276,6 +277,21 @@ class Visitor:
         self._bytes += size
         lobby.held += size
 
+    def unfinished(self, size: int) -> None:
+        """`size` bytes are here of a message whose end is not; raises `TooMany`, and then they are not to be kept."""
+        lobby = self._lobby
+        self._grow(size)
+        if self._bytes + size > lobby.bytes:
+            self._grow(0)
+            raise TooMany("bytes before access was granted", lobby.bytes)
+        if size and lobby.held > lobby.total_bytes:
+            self._grow(0)
+            raise TooMany("bytes of clients without access", lobby.total_bytes)
+
+    def _grow(self, size: int) -> None:
+        self._lobby.held += size - self._unfinished
+        self._unfinished = size
+
     def document(self) -> None:
         """It asks for one more document; raises `TooMany`."""
         if self._documents >= self._lobby.documents:
@@ -284,8 +300,8 @@ class Visitor:
 
     def leave(self) -> None:
         """Access was decided, or the client went: nothing is kept here any more. Harmless when repeated."""
-        self._lobby.held -= self._bytes
-        self._messages = self._bytes = self._documents = 0
+        self._lobby.held -= self._bytes + self._unfinished
+        self._messages = self._bytes = self._documents = self._unfinished = 0
 
 
 @lru_cache(maxsize=10_000)

@@ -16,6 +16,7 @@ class Client:
 
     def __init__(self, *, pace: Pace | None = None, lobby: Lobby | None = None, **limits: object) -> None:
         self.paused = False
+        self.distrusted = False
         self.refusals: list[CollabError] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.metrics = Metrics()
@@ -33,6 +34,9 @@ class Client:
 
     def pause(self) -> None:
         self.paused = True
+
+    def distrust(self) -> None:
+        self.distrusted = True
 
     def resume(self) -> None:
         self.paused = False
@@ -123,3 +127,23 @@ def test_all_clients_without_access_share_a_bound():
     third.intake.keep(80, may_pause=True)
     assert not third.refusals
     assert third.intake.deadline(3.0) == 10.0 and one.intake.deadline(3.0) == 13.0
+
+
+def test_unfinished_messages_count_until_access_is_granted():
+    lobby = Lobby(1000, messages=1000, bytes=100, documents=10, seconds=10.0)
+    client, friend = Client(lobby=lobby), Client(lobby=lobby)
+    assert client.intake.unfinished(100) and not client.refusals and lobby.held == 100
+    client.intake.unfinished(101)
+    assert client.refusals and client.intake.flooded and lobby.held == 0
+    assert friend.intake.unfinished(90)
+    friend.intake.admitted()
+    assert lobby.held == 0 and not friend.intake.unfinished(5000), "of friends nobody wants to know"
+    assert not friend.refusals and not Client().intake.unfinished(5000)
+
+
+def test_what_is_unfinished_of_a_refused_client_is_not_held():
+    lobby = Lobby(1000, messages=1000, bytes=100, documents=10, seconds=10.0)
+    client = Client(lobby=lobby)
+    client.intake.unfinished(100)
+    client.intake.stop()
+    assert lobby.held == 0 and client.distrusted and not client.intake.unfinished(50)

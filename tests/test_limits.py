@@ -246,3 +246,24 @@ def test_warm_counts_what_is_there(events):
             model[name] = size
         assert list(warm) == list(model) and warm.bytes == sum(model.values())
         assert warm.over == (len(model) > 3 or sum(model.values()) > 60)
+
+
+def test_what_is_here_of_an_unfinished_message_counts():
+    shared = lobby()
+    one, other = shared.visitor(0.0), shared.visitor(0.0)
+    one.unfinished(40)
+    one.unfinished(30)
+    assert shared.held == 30
+    one.message(45)
+    assert shared.held == 45, "it is not counted twice"
+    with pytest.raises(TooMany, match="bytes before access was granted: the limit is 50"):
+        one.unfinished(6)
+    assert shared.held == 45
+    other.unfinished(50)
+    third = shared.visitor(0.0)
+    with pytest.raises(TooMany, match="clients without access: the limit is 100"):
+        third.unfinished(6)
+    for visitor in (one, other, third):
+        visitor.leave()
+        visitor.unfinished(0)
+    assert shared.held == 0

@@ -19,6 +19,12 @@ class Receiver(Protocol):
     def too_large(self, size: int) -> None:
         """A message grew past the limit (`size` bytes so far) and was thrown away; so is all that follows it."""
 
+    def unfinished(self, size: int) -> bool:
+        """`size` bytes are here of a message whose end is not; whether this is to be told again, each time it changes.
+
+        Told from the first read on. Where the ASGI server keeps what is not whole to itself, it is told of nothing.
+        """
+
     def ponged(self) -> None:
         """The client gave the sign of life that `Socket.ping` asks for."""
 
@@ -59,7 +65,8 @@ class Socket(Protocol):
         """Go on reading."""
 
     def distrust(self) -> None:
-        """The client was refused: messages of more than a few KiB are passed over from here on, and not told of."""
+        """The client was refused: messages of more than a few KiB are passed over from here on, and not told of. What
+        is here of one whose end is not is let go of, at once."""
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye after what was sent (RFC 6455, 7.1.2); `reason` is cut to the 123 bytes that fit."""

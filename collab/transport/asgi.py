@@ -72,8 +72,8 @@ class AsgiSocket:
     def distrust(self) -> None:
         self._limit = min(self._limit, REFUSED_BYTES)
         stream = insides.stream(self._send)
-        if stream is not None and stream.buffer is not None:
-            stream.buffer.max_length = self._limit
+        if stream is not None and isinstance(stream.buffer, insides.BoundedBuffer):
+            stream.buffer.distrust(self._limit)
 
     def close(self, code: int, reason: str) -> None:
         if self._goodbye is None:
@@ -102,7 +102,7 @@ class AsgiSocket:
             self._end(receiver, 1006)
             return
         if stream is not None:
-            stream.buffer = insides.BoundedBuffer(self._limit, receiver.too_large)
+            stream.buffer = insides.BoundedBuffer(self._limit, receiver.too_large, receiver.unfinished)
         code = 1006
         try:
             with self._scope:

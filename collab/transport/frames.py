@@ -16,6 +16,8 @@ READ_BYTES = 4096
 """picows' buffer to begin with. It grows with a frame and never shrinks: past `KEPT_BYTES` it is thrown away."""
 KEPT_BYTES = 32 * 1024
 SPARE_PARSERS = 16
+HEAD_BYTES = 256
+"""How much is remembered of a frame that has begun: longer than any head, and than any whole control frame."""
 
 BINARY, TEXT, CONTINUATION = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION
 PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
@@ -46,6 +48,7 @@ class Parser(WSListener):
 
     Attributes:
         partial: Bytes of a frame that has begun.
+        head: The first ones of them, `HEAD_BYTES` at most; means nothing without a `partial`.
         spent: Whether this one is of no more use: it grew large, or its client said goodbye, which picows remembers.
     """
 
@@ -54,6 +57,7 @@ class Parser(WSListener):
         self.taker: Taker | None = None
         self.failed = b""
         self.partial = 0
+        self.head = b""
         self.spent = False
         self._tail = -1
         self._protocol: Any = WSProtocol(
@@ -81,6 +85,10 @@ class Parser(WSListener):
             protocol.buffer_updated(count)
             self.partial = self._tail if self._tail >= 0 else self.partial + count
             taken += count
+            if 0 < self.partial <= count:
+                self.head = bytes(data[taken - self.partial : taken][:HEAD_BYTES])
+            elif self.partial and (more := HEAD_BYTES - len(self.head)) > 0:
+                self.head += data[taken - count : taken][:more]
             if taken == size or self.failed:
                 return taken
 
@@ -101,6 +109,18 @@ class Parser(WSListener):
         """After a frame that was too long: how many bytes of it are still to come."""
         size = self.failed_size
         return (14 if size > 0xFFFF else 8) + size - self.partial
+
+    @property
+    def size(self) -> int:
+        """The length of the frame that has begun, by its `head` (RFC 6455, 5.2)."""
+        short = self.head[1] & 0x7F
+        return short if short < 126 else int.from_bytes(self.head[2 : 4 if short == 126 else 10], "big")
+
+    @property
+    def missing(self) -> int:
+        """How many bytes of it are still to come."""
+        size = self.size
+        return (14 if size > 0xFFFF else 8 if size > 125 else 6) + size - self.partial
 
     @property
     def failed_size(self) -> int:

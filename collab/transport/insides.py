@@ -167,20 +167,39 @@ class BoundedBuffer(WebsocketBuffer):
     ever. This one lets go of the message, says so once, and swallows the rest of it.
     """
 
-    def __init__(self, limit: int, too_large: Callable[[int], None]) -> None:
+    def __init__(
+        self, limit: int, too_large: Callable[[int], None], unfinished: Callable[[int], bool] = lambda size: False
+    ) -> None:
         super().__init__(limit)
         self._too_large = too_large
+        self._unfinished = unfinished
+        self._telling = True
         self._over = False
 
     def extend(self, event: Any) -> None:
         if self._over:
             return
         if self.length + len(event.data) > self.max_length:
-            self._over = True
             self._too_large(self.length + len(event.data))
-            self.value, self.length = None, 0
+            self.let_go()
             return
         super().extend(event)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._telling:
+            self._telling = self._unfinished(self.length)
+
+    def let_go(self) -> None:
+        """Forget what is here of a message, and swallow all that follows."""
+        self._over = True
+        self.value, self.length = None, 0
+
+    def distrust(self, limit: int) -> None:
+        """From now on messages may be so long, and one that has begun is let go of."""
+        self.max_length = limit
+        if self.length:
+            self.let_go()
 
     def to_message(self) -> dict[str, Any]:
         if self._over:
@@ -190,3 +209,4 @@ class BoundedBuffer(WebsocketBuffer):
     def clear(self) -> None:
         if not self._over:
             super().clear()
+            self._tell()

@@ -48,7 +48,7 @@ class TakeoverSocket(asyncio.Protocol):
     __slots__ = (
         "_agreed", "_bits", "_chaff", "_ended", "_gone", "_kind", "_light", "_line", "_open", "_over", "_owed",
         "_parser", "_parsers", "_parts", "_paused", "_receiver", "_rest", "_sent", "_skip", "_slowed", "_squeezed",
-        "_stopped", "_timer", "_transport", "_wires", "_write",
+        "_stopped", "_telling", "_timer", "_transport", "_wires", "_write",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class TakeoverSocket(asyncio.Protocol):
         self._slowed = False  # for frames that say nothing
         self._stopped = False  # the transport: for one of these, or for what it has read already
         self._rest = b""
+        self._telling = True  # of messages whose end is not here
         self._light = 0
         self._chaff: Chaff | None = None
         self._ended = CUT
@@ -153,6 +154,8 @@ class TakeoverSocket(asyncio.Protocol):
 
     def distrust(self) -> None:
         self._parsers = self._parsers.refused
+        self._parts = bytearray()
+        asyncio.get_running_loop().call_soon(self._forsake)  # not now: a parser may be at work
 
     def close(self, code: int, reason: str) -> None:
         if self._open:
@@ -202,10 +205,7 @@ class TakeoverSocket(asyncio.Protocol):
         stop = self._paused or self._slowed or bool(self._rest)
         if stop != self._stopped:
             self._stopped = stop
-            if stop:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+            (self._transport.pause_reading if stop else self._transport.resume_reading)()
 
     def _read(self, data: bytes | memoryview) -> None:
         if self._skip:
@@ -214,22 +214,33 @@ class TakeoverSocket(asyncio.Protocol):
             data = data[skipped:]
             if not data:
                 return
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = self._parsers.lend(self)
+        parser = self._parser = self._parser or self._parsers.lend(self)
         taken = parser.feed(data)
         if parser.failed:
             self._let_go(parser)
             self._broken(parser)
             if taken < len(data) and self._skip != _FOR_EVER:
                 self._read(data[taken:])
-        elif parser.message_bytes != self._parsers.message_bytes and parser.partial <= len(data):
-            self._let_go(parser)  # distrusted meanwhile: what has begun of the next frame is read by another one
-            if parser.partial:
-                self._read(data[-parser.partial :])
+        elif parser.message_bytes != self._parsers.message_bytes:
+            self._forsake()
         elif not parser.partial:
             self._parser = None
             self._parsers.take_back(parser)
+        if self._telling:
+            self._telling = self._receiver.unfinished(parser.partial + len(self._parts))
+
+    def _forsake(self) -> None:
+        """The client is not trusted any more: what has begun of a frame is let go of, and its rest passed over."""
+        parser = self._parser
+        if parser is None or parser.message_bytes == self._parsers.message_bytes:
+            return
+        self._let_go(parser)
+        if parser.partial > len(parser.head):
+            self._skip = parser.missing
+            self._too_large(parser.size)
+            self._kind = None if parser.head[0] & 0x80 else self._kind or BINARY
+        elif parser.partial:
+            self._read(parser.head)  # a short one may be a goodbye; of others there is enough for another parser
 
     def _let_go(self, parser: Parser) -> None:
         """A parser that stopped in the middle of something is of no more use."""
@@ -276,8 +287,7 @@ class TakeoverSocket(asyncio.Protocol):
         """Another so many frames that say nothing: who sends too many is read more slowly, and sent away in the end."""
         self._light = 0
         now = time.monotonic()
-        if self._chaff is None:
-            self._chaff = Chaff(now)
+        self._chaff = self._chaff or Chaff(now)
         wait = self._chaff.take(CHAFF_AT_ONCE, now)
         if self._chaff.too_long(now) and self._open:
             self._receiver.overworked()
@@ -301,11 +311,8 @@ class TakeoverSocket(asyncio.Protocol):
                 self._parts += frame.get_payload_as_memoryview()
         if not frame.fin:
             return
-        whole, kind = frame.get_payload_as_bytes(), self._kind
-        if self._parts:
-            whole = bytes(self._parts) + whole
-            self._parts = bytearray()
-        self._kind = None
+        whole, kind = bytes(self._parts) + frame.get_payload_as_bytes(), self._kind
+        self._parts, self._kind = bytearray(), None
         if not self._over:
             self._take_message(whole, kind)
 

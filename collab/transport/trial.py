@@ -41,6 +41,9 @@ class _Echo:
     def ponged(self) -> None:
         """Nobody asked."""
 
+    def unfinished(self, size: int) -> bool:
+        return False
+
     def overworked(self) -> None:
         """Nobody is."""
 

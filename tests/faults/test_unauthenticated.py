@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.tokens import SECRET, token
 from tests.support.door import Door
-from tests.support.raw import Closed, Raw, var_string
+from tests.support.raw import BINARY, CONTINUATION, Closed, Raw, encode_frame, sync1, var_string
 from tests.support.raw import hocuspocus as frames
 from tests.support.raw.hocuspocus import Attached
+from tests.support.server import Server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -142,6 +144,64 @@ async def test_nobody_stays_without_access():
             ended = await raw.closed(3)
             assert ended.code in (4408, 1013)  # the client's time is up, or that of the decision
             assert 1.5 <= ended.seconds <= 5
+
+
+@pytest.mark.case("A09")
+@pytest.mark.parametrize("fast", ["yes", "no"], ids=["takeover", "asgi"])
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["one frame", "pieces"])
+async def test_messages_without_an_end_before_access(fast, in_pieces, figure):
+    """12 MiB of a message that is not whole, from each of 20 clients without a token: refused, and not held."""
+    env = {"JWT_SECRET": SECRET, "COLLAB_SERVER__FAST_PATH": fast, "COLLAB_LOG__LEVEL": "error"}
+    with Server(env=env) as server:
+        async with await Raw.open(server.url, f"/warm?token={token({'warm': 'write'})}") as warm:
+            await warm.send(sync1())
+            await warm.expect("sync2")
+            before = server.peak(anew=True)
+            clients = [await Raw.open(server.url, f"/r{number}") for number in range(20)]
+
+            async def send(raw: Raw) -> None:
+                try:
+                    if not in_pieces:
+                        await raw.send_bytes(encode_frame(bytes(15 * MiB))[:14])
+                    for number in range(48):
+                        piece = bytes(MiB // 4)
+                        opcode = BINARY if number == 0 else CONTINUATION
+                        await raw.send_bytes(encode_frame(piece, opcode=opcode, fin=False) if in_pieces else piece)
+                except OSError:
+                    pass
+
+            sending = [asyncio.create_task(send(raw)) for raw in clients]
+            ends = [await raw.closed(20) for raw in clients]
+            for one in sending:
+                one.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            await warm.send(sync1())
+            await warm.expect("sync2")
+            peak, after = server.peak(), server.rss()
+            for raw in clients:
+                raw.fin()
+    figure(
+        f"20 x 12 MiB of messages without an end ({'takeover' if fast == 'yes' else 'asgi'}): closed "
+        f"{ {end.code for end in ends} }; RSS {before / MiB:.0f} MiB before, {peak / MiB:.0f} at most, "
+        f"{after / MiB:.0f} after"
+    )
+    assert {end.code for end in ends} <= {1013, 4401}
+    assert peak - before < 20 * 8 * MiB and after - before < 60 * MiB
+
+
+async def test_a_long_message_that_began_before_access_was_granted(server):
+    """What counts is what is here by then: a client that may come in sends its 10 MiB."""
+    async with await Raw.open(server.url, "/") as raw:
+        await raw.send(frames.token("late", "slow"))
+        whole = encode_frame(frames.stateless("late", "x" * 10 * MiB))
+        await raw.send_bytes(whole[: 4 * MiB])
+        while (await raw.recv() or b"")[5:7] != b"\x02\x02":
+            pass
+        await raw.send_bytes(whole[4 * MiB :])
+        await raw.send(frames.step1("late"))
+        while (await raw.recv() or b"")[5:7] != b"\x00\x01":
+            pass
+        assert raw.ended is None
 
 
 async def test_who_leaves_before_the_answer_still_counts(figure):

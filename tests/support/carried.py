@@ -28,6 +28,8 @@ class Recorder:
         self.socket: Any = None
         self.frames: list[bytes | str] = []
         self.sizes: list[int] = []
+        self.begun: list[int] = []
+        self.counts_begun = True
         self.drains = 0
         self.pongs = 0
         self.overworks = 0
@@ -41,6 +43,10 @@ class Recorder:
     def too_large(self, size: int) -> None:
         self.sizes.append(size)
         self.socket.close(4413, "too large")
+
+    def unfinished(self, size: int) -> bool:
+        self.begun.append(size)
+        return self.counts_begun
 
     def ponged(self) -> None:
         self.pongs += 1

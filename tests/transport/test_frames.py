@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from collab.transport.frames import KEPT_BYTES, SPARE_PARSERS, Parsers
+from collab.transport.frames import HEAD_BYTES, KEPT_BYTES, SPARE_PARSERS, Parsers
 from tests.support.raw import CLOSE, encode_frame
 
 pytestmark = pytest.mark.anyio
@@ -100,3 +100,22 @@ async def test_a_failure_says_why():
     parser = Parsers(LIMIT).lend(taken := Taken())
     parser.feed(encode_frame(b"x", mask=False) + encode_frame(b"y"))
     assert int.from_bytes(parser.failed[2:4], "big") == 1002 and parser.failed_size == 0 and taken.frames == []
+
+
+@pytest.mark.parametrize("size", [5, 125, 126, 70_000])
+@pytest.mark.parametrize("step", [1, 3, 300, 4096, 100_000])
+async def test_what_is_still_to_come_of_a_frame(size, step):
+    """However it is cut, and whatever came before it in the same read."""
+    parser = Parsers(LIMIT).lend(Taken())
+    frame = encode_frame(b"z" * size)
+    sent = encode_frame(b"before") + frame
+    for at in range(0, len(sent) - 1, step):
+        end = min(at + step, len(sent) - 1)
+        parser.feed(sent[at:end])
+        begun = end - (len(sent) - len(frame))
+        if begun > 0:
+            assert parser.partial == begun and parser.head == frame[: min(begun, HEAD_BYTES)]
+        if begun >= 14:
+            assert parser.missing == len(frame) - begun and parser.size == size
+    parser.feed(sent[-1:])
+    assert not parser.partial

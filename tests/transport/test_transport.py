@@ -12,7 +12,7 @@ import pytest
 
 from collab.connection import Connection
 from collab.metrics import TRANSPORTS
-from collab.transport import Carrier, Receiver, fitting_reason
+from collab.transport import Carrier, Receiver, fitting_reason, insides
 from collab.transport.asgi import AsgiSocket
 from collab.transport.takeover import TakeoverSocket
 from tests.support.carried import LIMIT, Host, hosted
@@ -48,7 +48,7 @@ def test_sockets_promise_the_same():
 
 def test_a_connection_can_be_told_everything():
     told: type[Receiver] = Connection
-    for name in ("received", "too_large", "ponged", "drained", "closed"):
+    for name in ("received", "too_large", "unfinished", "ponged", "drained", "closed"):
         assert callable(getattr(told, name))
 
 
@@ -235,6 +235,50 @@ async def test_a_message_just_as_large_as_may_be(host):
     assert recorder.frames == [b"x" * LIMIT] and recorder.sizes == []
     client.fin()
     await until(lambda: recorder.ended, "told of the end")
+
+
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["one frame", "pieces"])
+async def test_what_is_here_of_a_message_is_told_until_nobody_wants_to_know(host, in_pieces):
+    client, recorder = await host.open()
+    half = encode_frame(b"x" * 30_000, opcode=BINARY, fin=False) if in_pieces else encode_frame(b"x" * 60_000)[:30_000]
+    await client.send_bytes(half)
+    await until(lambda: recorder.begun and recorder.begun[-1] >= 29_900, "told")
+    await client.send_bytes(
+        encode_frame(b"x" * 30_000, opcode=CONTINUATION) if in_pieces else encode_frame(b"x" * 60_000)[30_000:]
+    )
+    await until(lambda: recorder.frames, "whole")
+    await until(lambda: recorder.begun[-1] == 0, "nothing is unfinished")
+    recorder.counts_begun = False
+    await client.send(b"one more")
+    await until(lambda: len(recorder.frames) == 2, "heard")
+    told = len(recorder.begun)
+    await client.send_bytes(half)
+    await asyncio.sleep(0.1)
+    assert len(recorder.begun) <= told + 1
+    client.fin()
+
+
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["one frame", "pieces"])
+async def test_of_a_client_that_is_refused_nothing_unfinished_is_kept(host, in_pieces):
+    """Whether more of it comes or not; and its goodbye is heard behind the rest."""
+    client, recorder = await host.open()
+    whole = encode_frame(b"x" * 90_000, opcode=BINARY, fin=not in_pieces)
+    await client.send_bytes(whole if in_pieces else whole[:-100])
+    await until(lambda: recorder.begun and recorder.begun[-1] > 89_000, "half of it is here")
+    socket = recorder.socket
+    socket.distrust()
+    await asyncio.sleep(0.05)
+    if isinstance(socket, TakeoverSocket):
+        assert socket._parser is None and not socket._parts
+    else:
+        stream = insides.stream(socket._send)
+        assert stream is not None and not stream.buffer.length
+    await client.send_bytes(encode_frame(b"y" * 100, opcode=CONTINUATION) if in_pieces else whole[-100:])
+    socket.close(4413, "too large")  # if it was not told of it, which closes as well
+    assert (await client.closed()).code == 4413
+    await until(lambda: recorder.ended, "its goodbye was heard", within=2)
+    assert not any(len(frame) > 8192 for frame in recorder.frames)
+    client.fin()
 
 
 async def test_the_subprotocol_is_said(host):
