@@ -12,12 +12,11 @@ Source: y-protocols/awareness.js; docs/reference/protocol.md, 2.5.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from .claims import LEFT, Claim, Claims, State
+from .claims import LEFT, MAX_CLOCK, MAX_STEP, Claim, Claims, State
 from .errors import TooLarge
 from .wire.awareness import entry, is_gone, joined, newest, read_text
-from .wire.lib0 import read_var_uint
 from .wire.states import parse_state, stamped
 
 TOMBSTONE_SECONDS = 60.0
@@ -57,7 +56,7 @@ class Presence:
         self.surplus = 0
         self._states: dict[int, State] = {}
         self._graves: dict[int, None] = {}
-        self._claims = Claims(self._states)
+        self._claims = Claims(self._states, max_ids)
         self._owned: dict[object, int] = {}
 
     def enter(self, owner: object) -> None:
@@ -78,10 +77,12 @@ class Presence:
         """
         if owner is not None and not getattr(owner, "may_be_seen", True):
             return []
-        entries = self._read(update, owner)
+        stood = newest(update, self.max_entries)
+        entries = self._read(update, stood, owner, now)
         self.alive(owner, now)
-        if owner not in self._claims.home and owner in self._claims.came:
-            self._at_home(update, owner)
+        if owner not in self._claims.home:
+            self._claims.first_words(stood, owner)
+            self._at_home(stood, owner)
         changed = []
         for client, clock, text in entries:
             known = self._states.get(client)
@@ -91,15 +92,20 @@ class Presence:
                 if clock == 0 or text is None or not self._has_place(owner):
                     continue
                 self._states[client] = State(clock, text, LEFT, None, now)
-                self._own(self._states[client], owner)
+                self._own(client, self._states[client], owner)
+                self._states[client].second = False
             elif text is None:
                 # Only the connection that introduced an id may remove it: a tab that fell asleep lets its peers time
                 # out and says so with their own clock, which would blank them for everybody.
-                if known.owner is not owner or known.json is None or clock < known.clock:
+                if known.owner is not owner or known.json is None:
                     continue
-                known.clock = clock
+                if clock < known.clock and (known.base is None or clock <= known.base):
+                    continue
+                if clock < known.clock:
+                    known.base = clock
+                known.clock = max(known.clock, clock)
                 self._gone(client, known, now)
-            elif clock > known.clock or (clock == known.clock and self._claims.is_back(known, owner)):
+            elif clock > known.clock or self._counts(client, known, owner, clock):
                 if not self._claims.may_say(known, owner):
                     self._claims.make(client, known, Claim(owner, clock, text), now)
                     continue
@@ -157,26 +163,35 @@ class Presence:
 
     # ------------------------------------------------------------------ whose is it
 
-    def _at_home(self, update: bytes, owner: object) -> None:
-        """The first that a client says is its own state alone, so that id is its own.
+    def _at_home(self, stood: Mapping[int, tuple[int, int, int]], owner: object) -> None:
+        """`owner` has said which id is its own.
 
         Tabs of one browser tell each other (BroadcastChannel), and pass that on: a tab may be the first to speak of
         another one's id, and even be ahead of it.
         """
-        count, at = read_var_uint(update, 0)
-        if count == 0:
-            return
-        home = self._claims.home[owner] = read_var_uint(update, at)[0] if count == 1 else None
+        home = self._claims.home.get(owner)
         state = None if home is None else self._states.get(home)
         if (
-            state is not None
+            home is not None
+            and state is not None
             and state.json is not None
             and state.owner in self._claims.came
             and self._claims.home.get(state.owner) not in (home, None)
             and state.subject == getattr(owner, "subject", None)
         ):
-            self._claims.drop(home or 0, state)
-            self._own(state, owner)
+            self._claims.drop(home, state)
+            self._own(home, state, owner)
+            if stood[home][0] < state.clock:
+                state.base = stood[home][0]
+                self._overtake(home, state)
+
+    def _counts(self, client: int, known: State, owner: object, clock: int) -> bool:
+        """Whether it is news with a clock that is not higher: of one who is back, or of oneself."""
+        if known.owner is owner and known.base is not None:
+            return clock > known.base
+        if known.owner is not owner and self._claims.own.get(owner) == client:
+            return True
+        return clock == known.clock and self._claims.is_back(known, owner)
 
     @property
     def foreign(self) -> int:
@@ -186,18 +201,33 @@ class Presence:
     # ------------------------------------------------------------------ the states
 
     def _set(self, client: int, state: State, owner: object, clock: int, text: str, now: float) -> None:
-        state.clock, state.json, state.seen = clock, text, now
+        behind = clock < state.clock or (clock == state.clock and state.json is not None)
+        was_told = state.owner is owner and state.base is not None
+        if owner is not None:
+            state.base = clock if behind else None
+        state.clock = state.clock + 1 if behind else clock
+        state.json, state.seen = text, now
         self._graves.pop(client, None)
         self._claims.drop(client, state)
         if owner is not None:  # the server speaks for the owner and does not become it
-            self._own(state, owner)
+            self._own(client, state, owner)
+        if behind and not was_told:
+            self._overtake(client, state)
 
-    def _own(self, state: State, owner: object) -> None:
+    def _overtake(self, client: int, state: State) -> None:
+        overtake = getattr(state.owner, "overtake", None)
+        if overtake is not None:
+            overtake(client, state.clock)
+
+    def _own(self, client: int, state: State, owner: object) -> None:
+        subject = getattr(owner, "subject", None)
         if state.owner is not owner:
             self._disown(state)
+            state.second = subject is None or subject != state.subject
             state.owner = owner
+            state.home = self._claims.home.get(owner) == client
             self._owned[owner] = self._owned.get(owner, 0) + 1
-        state.subject = getattr(owner, "subject", None)
+        state.subject = subject
 
     def _disown(self, state: State) -> None:
         left = self._owned.pop(state.owner, 0) - 1
@@ -210,6 +240,7 @@ class Presence:
 
     def _forget(self, client: int) -> None:
         state = self._states.pop(client)
+        self._claims.bury(client, state)
         self._graves.pop(client, None)
         self._claims.drop(client, state)
         self._disown(state)
@@ -250,7 +281,31 @@ class Presence:
                 entries.append(made)
         return joined(entries), own
 
-    def _read(self, update: bytes, owner: object) -> list[tuple[int, int, str | None]]:
+    def withheld(self, owner: object, ids: Iterable[int]) -> list[int]:
+        """Those of `ids` whose states `owner` is not to be told, now or ever: they may be its own, shown by others."""
+        return self._claims.withheld(owner, ids)
+
+    def meet(self, owner: object) -> list[int]:
+        """`owner` has said what it had to say first; returns the ids that were withheld from it until now."""
+        ids = self._claims.withheld(owner, self.ids())
+        self._claims.met.add(owner)
+        own = self._claims.withheld(owner, ids)
+        return [client for client in ids if client not in own]
+
+    def _known(self, client: int, now: float) -> State | None:
+        state = self._states.get(client)
+        if state is None and (len(self._states) < self.max_ids or self._graves):
+            state = self._claims.dig_up(client, now)
+            if state is not None:
+                if len(self._states) >= self.max_ids:
+                    self._forget(next(iter(self._graves)))
+                self._states[client] = state
+                self._graves[client] = None
+        return state
+
+    def _read(
+        self, update: bytes, stood: Mapping[int, tuple[int, int, int]], owner: object, now: float
+    ) -> list[tuple[int, int, str | None]]:
         """What is new in `update`: client id, clock and state (None for "gone") of each.
 
         Of what is no news no state is read, and of news only so many are: a message has 16 MiB, and the loop waits.
@@ -258,11 +313,17 @@ class Presence:
         user = None if owner is None else getattr(owner, "user", None)
         entries: list[tuple[int, int, str | None]] = []
         strangers, left = 0, self.news_bytes
-        for client, (clock, begin, end) in newest(update, self.max_entries).items():
-            known = self._states.get(client)
-            if known is not None and (clock < known.clock or self._says_nothing(known, clock, owner)):
-                continue
-            if known is not None and clock == known.clock and known.owner is owner and not is_gone(update, begin, end):
+        first = len(stood) == 1 and owner in self._claims.came and owner not in self._claims.home
+        for client, (clock, begin, end) in stood.items():
+            known = self._known(client, now)
+            if (
+                known is not None
+                and self._says_nothing(client, known, clock, owner)
+                and not (first and not self._claims.is_echo(known, clock, owner))
+            ):
+                if clock != known.clock or known.owner is not owner or not is_gone(update, begin, end):
+                    continue
+            if owner is not None and clock > max(MAX_CLOCK, 0 if known is None else known.clock + MAX_STEP):
                 continue
             size = end - begin
             if size > self.max_bytes:  # not before: what comes back may be longer than what was sent
@@ -280,8 +341,6 @@ class Presence:
                 entries.append((client, clock, text if user is None else stamped(text, user)))
         return entries
 
-    def _says_nothing(self, known: State, clock: int, owner: object) -> bool:
-        """Whether a clock that is known already makes a state no news, whatever it is: nearly all are echoes."""
-        if clock != known.clock or known.owner is owner:
-            return False
-        return known.json is not None or not self._claims.is_back(known, owner)
+    def _says_nothing(self, client: int, known: State, clock: int, owner: object) -> bool:
+        """Whether its clock makes a state no news, whatever it is: nearly all are echoes."""
+        return clock <= known.clock and not self._counts(client, known, owner, clock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from .auth import Grant, Level
@@ -15,6 +15,7 @@ from .peers import Backlog, Tick
 from .receipts import Claims, Ledger, Receipt, Receipts
 from .room import RoomCore
 from .wire import vet
+from .wire.awareness import entry, joined
 from .wire.messages import (
     Awareness,
     Echo,
@@ -28,10 +29,10 @@ from .wire.messages import (
 
 PATIENCE_SECONDS = 2.0
 """How long a seat waits for its client's sync step 1 before it is told what changes all the same."""
-
+SHY_SECONDS = 1.0
+"""How long a client may say nothing before it is told of everybody (`Claims.withheld`)."""
 _SOUND: Mapping[int, int] = {}
 """In the place of a state vector's clocks: it is well-formed, and nobody wants to know more."""
-
 ANSWER_BYTES_PER_SECOND = 256 * 1024
 """How much a client gets for asking who is here; it may ask again once that much time has passed. A question has one
 byte and its answer may have millions, so it is this, and not what it sends, that bounds what it gets (S18)."""
@@ -88,7 +89,7 @@ class Seat:
         self._since = now
         self._claims = Claims({})
         self._answers = Bucket(ANSWER_BYTES_PER_SECOND, ANSWER_BYTES_PER_SECOND, now)
-        self._queried = False
+        self._queried = self._met = False
         self._receipts = None if ledger is None else Receipts(ledger, self.say, metrics.ack_seconds, clock)
         self._confirms = dialect.ACKNOWLEDGES and ledger is not None
 
@@ -106,9 +107,8 @@ class Seat:
         self.core.join(self)
         if not self._dialect.ACKNOWLEDGES:
             self._ask(self.core.state_vector(), own=True)
-        ids = self.core.presence.ids()
-        if ids:
-            self.say(Awareness(self.core.presence.encode(ids)))
+        if self.core.presence.ids():
+            self._show(self.core.presence.ids())
 
     def hear(self, message: Message, now: float) -> None:
         """One message of the client.
@@ -137,7 +137,11 @@ class Seat:
             self._queried = True
             self._answer(now)
             return
+        if not self._met and isinstance(message, SyncStep2):  # what it had to say of itself, it said before
+            self._meet()
         self._take_in(message, now)
+        if not self._met and isinstance(message, Awareness):
+            self._meet()
 
     def type(self, update: bytes, clock: Callable[[], float]) -> bool:
         """`hear` for an `Update`, if there is nothing more to it than to take it in; else nothing was done."""
@@ -220,9 +224,29 @@ class Seat:
         """Say who is here to a client that asked; if it asked often, or does not read, once for all and later."""
         if self._queried and self._outlet.buffered <= HIGH_WATER and not self._answers.take(0, now):
             self._queried = False
-            frame = self._frame(Awareness(self.core.presence.encode(self.core.presence.ids())))
-            self._answers.take(len(frame), now)
+            self._answers.take(self._show(self.core.presence.ids()), now)
+
+    def _meet(self) -> None:
+        """Who the client is, is known as well as it will be: tell it of those that it may have been."""
+        self._met = True
+        if ids := self.core.presence.meet(self):
+            self._show(ids)
+
+    def _show(self, ids: Iterable[int], *, relayed: bool = False) -> int:
+        """Tell the states of `ids`, but for those that are not for this client; returns the bytes."""
+        presence = self.core.presence
+        ids = dict.fromkeys(ids)
+        for client in presence.withheld(self, ids):
+            del ids[client]
+        if relayed and not ids:
+            return 0
+        update, own = presence.tell(ids)
+        frame = self._frame(Awareness(update))
+        if relayed:
+            self._relay(frame, own)
+        else:
             self._send(frame, "awareness")
+        return len(frame)
 
     def _relay(self, frame: bytes, own: Mapping[object, int]) -> None:
         """Send what was shown by others, or by all but it: clients repeat what is new to them, and only that is free.
@@ -257,6 +281,9 @@ class Seat:
             if self._outlet.buffered > HIGH_WATER:
                 self._backlog.ids.update(tick.ids)
                 return
+            if self.core.presence.withheld(self, tick.ids):
+                self._show(tick.ids, relayed=True)
+                return
             key = self._dialect.NAME + " presence"
             frames = tick.frames.get(key)
             if frames is None:
@@ -276,6 +303,10 @@ class Seat:
     def challenge(self) -> None:
         """Ask the client for a sign of life."""
         self.say(QueryAwareness())
+
+    def overtake(self, client: int, clock: int) -> None:
+        """Say that the client has gone by `clock`: it shows itself again, with one that is higher."""
+        self.say(Awareness(joined([entry(client, clock, None)])))
 
     def probe(self) -> None:
         """Say something that every client answers, and that changes nothing."""
@@ -328,15 +359,17 @@ class Seat:
         elif backlog.items:
             self._send(backlog.pop(len), "update")
         else:
-            update, own = self.core.presence.tell(backlog.ids)
+            ids = tuple(backlog.ids)
             backlog.ids.clear()
-            self._relay(self._frame(Awareness(update)), own)
+            self._show(ids, relayed=True)
         return True
 
     def beat(self, now: float) -> None:
         """Once a second: a client that never asked for the document has waited long enough; nothing is left lying."""
         if now - self._since > PATIENCE_SECONDS:
             self._live = True
+        if not self._met and now - self._since > SHY_SECONDS:
+            self._meet()
         self._answer(now)
         self.drained()
 

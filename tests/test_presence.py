@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Awareness, Doc
 
-from collab.claims import ASK_SECONDS, PATIENCE_SECONDS
+from collab.claims import ASK_SECONDS, MAX_CLOCK, MAX_STEP, PATIENCE_SECONDS
 from collab.errors import BadMessage, TooLarge
 from collab.presence import TOMBSTONE_SECONDS, Presence
 from collab.wire.lib0 import var_bytes, var_string, var_uint
@@ -331,6 +331,166 @@ def test_who_may_not_be_seen():
     assert presence.ids() == []
 
 
+# ---------------------------------------------------------------------- clocks of others
+
+
+class Tab(Editor):
+    """An editor's tab with a y-protocols awareness of its own, which believes what it is told."""
+
+    def __init__(self, presence: Presence, subject: str | None = None) -> None:
+        super().__init__(subject)
+        self.presence = presence
+        self.awareness = Awareness(Doc(client_id=ANA))
+        self.awareness.set_local_state({"is": "Ana"})
+
+    def overtake(self, client: int, clock: int) -> None:
+        self.awareness.apply_awareness_update(said((client, clock, "null")), "the server")
+
+    def says(self, now: float) -> list[int]:
+        return self.presence.apply(self.awareness.encode_awareness_update([ANA]), self, now)
+
+    def moves(self, now: float) -> list[int]:
+        self.awareness.set_local_state({"is": "Ana", "at": now})
+        return self.says(now)
+
+    def hears(self) -> None:
+        """All that it may hear."""
+        ids = self.presence.ids()
+        held = self.presence.withheld(self, ids)
+        told = self.presence.encode(client for client in ids if client not in held)
+        self.awareness.apply_awareness_update(told, "the server")
+
+
+def squatted(spoofer: Editor) -> tuple[Presence, Tab]:
+    """Ana was here and is offline for a moment; meanwhile somebody shows her id with the highest clock there is."""
+    presence = Presence()
+    tab = Tab(presence)
+    presence.enter(tab)
+    for now in range(3):
+        tab.moves(now)
+    presence.leave(tab, 3)
+    presence.enter(spoofer)
+    assert presence.apply(said((ANA, MAX_CLOCK, {"is": "a lie"})), spoofer, 4) == [ANA]
+    presence.enter(tab)
+    tab.hears()
+    return presence, tab
+
+
+def test_who_comes_back_is_not_told_that_it_is_somebody_else():
+    presence, tab = squatted(spoofer := Editor())
+    assert presence.withheld(tab, [ANA]) == [ANA], "nobody knows yet who it is"
+    assert tab.says(5) == [] and spoofer.challenges == 1
+    assert presence.meet(tab) == [] and presence.withheld(tab, [ANA]) == [ANA], "now it is known"
+    tab.hears()
+    assert tab.awareness.get_local_state() == {"is": "Ana", "at": 2}
+
+
+def test_an_id_that_was_taken_goes_back_when_nobody_defends_it():
+    presence, tab = squatted(Editor())
+    tab.says(5)
+    assert presence.expire(5.1 + PATIENCE_SECONDS) == [ANA]
+    assert presence.states() == {ANA: {"is": "Ana", "at": 2}}
+    assert read(presence.encode([ANA])) == {ANA: {"is": "Ana", "at": 2}}
+    told = presence._states[ANA].clock
+    assert told == MAX_CLOCK + 1 and tab.awareness.meta[ANA]["clock"] == told + 1, "it has stepped over"
+    tab.hears()
+    assert tab.says(10) == [ANA] and tab.moves(11) == [ANA]
+    assert presence.states() == {ANA: {"is": "Ana", "at": 11}} and presence.withheld(tab, [ANA]) == []
+
+
+def test_who_is_back_after_the_other_has_gone_is_shown_at_once():
+    presence, tab = squatted(spoofer := Editor())
+    presence.leave(spoofer, 5)
+    assert tab.moves(6) == [ANA]
+    assert presence.states() == {ANA: {"is": "Ana", "at": 6}} and presence._states[ANA].clock == MAX_CLOCK + 1
+    assert tab.says(7) == [ANA] and presence.withheld(tab, [ANA]) == []
+
+
+def test_what_was_on_its_way_before_it_could_step_over_counts_too():
+    presence, deaf = Presence(), Editor()
+    other = Editor()
+    presence.enter(other)
+    presence.apply(said((ANA, 100, {"lie": 1})), other, 0)
+    presence.leave(other, 1)
+    presence.enter(deaf)
+    for clock in (5, 6, 6, 5, 7):
+        presence.apply(said((ANA, clock, {"at": clock})), deaf, 2)
+    assert presence.states() == {ANA: {"at": 7}} and presence._states[ANA].clock == 103
+    assert presence.withheld(deaf, [ANA]) == [ANA], "it would take the clock over, and an older state with it"
+    assert presence.apply(said((ANA, 8, "null")), deaf, 3) == [ANA] and presence.ids() == []
+    assert presence.apply(said((ANA, 9, {"at": 9})), deaf, 4) == [ANA] and presence._states[ANA].clock == 104
+    assert presence.apply(said((ANA, 200, {"at": 10})), deaf, 4) == [ANA] and presence._states[ANA].clock == 200
+    assert presence.withheld(deaf, [ANA]) == []
+
+
+def test_a_clock_that_nobody_can_have_is_left_out():
+    presence = room()
+    update = var_uint(2) + var_uint(ANA) + var_uint(2**53) + var_string("{}") + said((BEN, 1, {}))[1:]
+    assert presence.apply(update, HER, 0) == [BEN], "and nobody is thrown out"
+    assert presence.apply(said((ANA, MAX_CLOCK + 1, {})), HER, 0) == []
+    assert presence.apply(said((ANA, MAX_CLOCK, {})), HER, 0) == [ANA]
+    assert presence.apply(said((ANA, MAX_CLOCK + 2 * MAX_STEP, {})), HER, 0) == []
+    assert presence.apply(said((ANA, MAX_CLOCK + MAX_STEP, {})), HER, 0) == [ANA]
+    assert presence.apply(said((BEN, MAX_CLOCK, {})), HER, 0) == [BEN]
+
+
+def test_whose_an_id_is_is_remembered():
+    """Signed: the id of one who has been away for an hour is still nobody else's."""
+    ana, mallory = Editor("ana"), Editor("mallory")
+    presence = room(ana)
+    presence.apply(said((ANA, 3, {"is": ANA})), ana, 0)
+    presence.leave(ana, 1)
+    presence.enter(mallory)
+    for now in range(2, 3_600, 10):
+        presence.expire(now)
+        assert presence.apply(said((ANA, 2**30, {"lie": 1})), mallory, now) == []
+        assert presence.apply(said((ANA, 3, {"lie": 1})), mallory, now) == []
+    back = Editor("ana")
+    presence.enter(back)
+    assert presence.apply(said((ANA, 4, {"is": ANA})), back, 3_600) == [ANA]
+    assert presence.states() == {ANA: {"is": ANA}}
+
+
+def test_what_is_remembered_is_bounded():
+    presence = Presence(max_ids=3)
+    for number in range(1, 10):
+        editor = Editor(f"user {number}")
+        presence.enter(editor)
+        assert presence.apply(said((number, 1, {})), editor, 100 * number) == [number]
+        presence.leave(editor, 100 * number)
+        presence.expire(100 * number + 99)
+    assert len(presence._claims._former) == 3
+    mallory = Editor("mallory")
+    presence.enter(mallory)
+    for number in range(9, 0, -1):
+        presence.apply(said((number, 2, {})), mallory, 2_000)
+        assert len(presence._states) <= 3
+    assert len(presence._claims._former) <= 3
+
+
+def test_an_echo_does_not_make_the_id_of_another_ones_own():
+    """A client without a state of its own: the first that it says is an echo, and it goes on to see who that is."""
+    hers, his = Editor(), Editor()
+    presence = at_home(hers)
+    presence.enter(his)
+    presence.apply(said((ANA, 5, {"is": ANA})), his, 1)
+    presence.meet(his)
+    presence.apply(said((ANA, 6, {"is": ANA, "at": 1})), hers, 2)
+    assert presence.withheld(his, [ANA]) == []
+
+
+def test_who_reconnects_is_shown_to_newcomers_once_they_have_spoken():
+    hers, back, his = Editor(), Editor(), Editor()
+    presence = at_home(hers)
+    presence.leave(hers, 1)
+    presence.enter(back)
+    presence.apply(said((ANA, 6, {"is": ANA})), back, 2)
+    presence.enter(his)
+    assert presence.withheld(his, [ANA]) == [ANA]
+    presence.apply(said((BEN, 1, {})), his, 3)
+    assert presence.meet(his) == [ANA] and presence.withheld(his, [ANA]) == []
+
+
 # ---------------------------------------------------------------------- what the server knows of a user
 
 
@@ -515,6 +675,7 @@ def test_those_who_left_make_room():
     assert len(presence._states) == 3 and presence.ids() == []
     claims = presence._claims
     assert (claims.came, claims._heard, claims.home, presence._owned) == ({}, {}, {}, {})
+    assert (claims.own, claims.met) == ({}, set())
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 4), st.sampled_from("smnlex"))))

@@ -463,6 +463,42 @@ def test_only_what_others_show_is_expected_back(core, writer):
     assert client.outlet.expected == [len(frame), len(frame)], "and not what it said in the same turn"
 
 
+def test_what_may_be_its_own_is_not_told_to_a_client(core, writer):
+    """Clients believe what they hear of themselves. Who that is, their first words tell, if there are any."""
+    writer.move([7], 1)
+    core.leave(writer, 0)
+    core.tick(0, 0)
+    spoofer = Writer(core, 2)
+    spoofer.move([7, 8], 50)
+    told = core.presence.encode
+    spoken, silent, slow = Client(core), Client(core), Client(core)
+    for client in (spoken, silent, slow):
+        assert Awareness(told([8])) in client.new()
+    spoofer.move([7], 51)
+    assert spoken.new() == silent.new() == slow.new() == []
+    spoken.seat.hear(Awareness(b"\x01\x07\x02\x02{}"), 0.1)
+    silent.seat.hear(SyncStep2(vet.EMPTY), 0.1)
+    assert spoken.new() == [] and silent.new() == [Awareness(told([7]))]
+    slow.seat.beat(0.9)
+    assert slow.new() == []
+    slow.seat.beat(1.1)
+    assert slow.new() == [Awareness(told([7]))]
+    spoofer.move([7, 8], 52)
+    assert spoken.new() == [Awareness(told([8]))], "never its own"
+    assert spoken.outlet.expected[-1] == len(yjs.encode(Awareness(told([8]))))
+    assert silent.new() == [Awareness(told([7, 8]))]
+    core.leave(spoofer, 2)
+    core.tick(2, 0)
+    assert len(spoken.new()) == 1, "but that it has gone: then it shows itself"
+
+
+def test_a_client_is_made_to_step_over_a_clock(core, writer):
+    client = Client(core)
+    client.new()
+    client.seat.overtake(7, 300)
+    assert client.new() == [Awareness(b"\x01\x07\xac\x02\x04null")]
+
+
 def test_of_what_waited_too_only_what_others_show(core, writer):
     client = Client(core)
     client.sync()

@@ -40,11 +40,11 @@ def var_string(text: str) -> bytes:
     return var_bytes(text.encode())
 
 
-def read_var_uint(data: bytes, at: int) -> tuple[int, int]:
+def read_var_uint(data: bytes, at: int, most: int = MAX_SAFE) -> tuple[int, int]:
     """The varUint that begins at `data[at]`; returns it and the index after it.
 
     Raises:
-        BadMessage: The data end inside it, it is longer than it has to be, or it is over 2**53 - 1.
+        BadMessage: The data end inside it, it is longer than it has to be, or it is over `most` (2**53 - 1).
     """
     try:
         byte = data[at]
@@ -66,7 +66,7 @@ def read_var_uint(data: bytes, at: int) -> tuple[int, int]:
         raise BadMessage("the data end inside a number") from None
     if byte == 0:
         raise BadMessage("a number is written longer than it has to be")
-    if number > MAX_SAFE:
+    if number > most:
         raise BadMessage("a number is over 2**53 - 1")
     return number, at + 1
 

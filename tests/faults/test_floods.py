@@ -211,6 +211,33 @@ async def test_asking_who_is_here_again_and_again(figure):
     assert took > (count - 200) / 100 * 0.5 and answers <= 3 + took
 
 
+@pytest.mark.case("S10")
+async def test_an_id_taken_while_its_editor_is_offline(figure):
+    """Without names anybody may show the id, and with any clock. The editor keeps its own state, and is shown again."""
+    mine, lie = {"user": {"name": "Ana"}}, {"user": {"name": "Not Ana"}}
+    with Server(env={"COLLAB_LOG__LEVEL": "error"}) as server:
+        async with await Peer.open(server.url, "here") as witness, await Raw.open(server.url, room="here") as spoofer:
+            await witness.synced.wait()
+            async with await Raw.open(server.url, room="here") as raw:
+                await raw.send_many([sync1(), awareness([(7, 3, mine)])])
+                await witness.until(lambda: witness.presence.get(7) == mine, "Ana")
+            await witness.until(lambda: 7 not in witness.presence, "Ana is offline")
+            await spoofer.send_many([sync1(), awareness([(7, 2**53 - 1, lie)]), awareness([(7, 2**31, lie)])])
+            await witness.until(lambda: witness.presence.get(7) == lie, "the lie")
+            async with await Raw.open(server.url, room="here") as raw:
+                await raw.send_many([sync1(), awareness([(7, 3, mine)])])
+                heard, began = list[Any](), time.monotonic()
+                while not heard or heard[-1][2] is not None:
+                    heard += [entry for entry in (await raw.expect("awareness", within=30)).entries if entry[0] == 7]
+                took = time.monotonic() - began
+                await witness.until(lambda: witness.presence.get(7) == mine, "Ana again")
+                await raw.send(awareness([(7, heard[-1][1] + 1, mine | {"at": 1})]))  # what every client does then
+                await witness.until(lambda: witness.presence.get(7) == mine | {"at": 1}, "Ana moves")
+                assert raw.ended is None
+    figure(f"S10: an id taken with the highest clock while its editor was offline: back after {took:.1f} s")
+    assert [state for _, _, state in heard] == [None], "never a state of its own that others made"
+
+
 @pytest.mark.case("R07")
 async def test_a_store_that_takes_five_seconds(figure, full):
     """Acknowledgements come late and none is lost; many edits share one append; nobody waits to see."""

@@ -23,6 +23,11 @@ def test_of_two_with_one_clock_the_first_counts_unless_it_is_gone():
     assert read_text(update, *newest(update, 2)[7][1:]) == "[1]"
 
 
+def test_a_clock_that_no_browser_can_count_is_left_out():
+    update = joined([entry(7, 2**53, "{}"), entry(8, 2**53 - 1, "{}")])
+    assert list(newest(update, 2)) == [8]
+
+
 def test_more_than_there_may_be():
     update = joined([entry(number, 1, "{}") for number in range(5)])
     assert len(newest(update, 5)) == 5
