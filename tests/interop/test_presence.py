@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.support.node import VERSIONS
+from tests.support.raw import Raw, awareness, sync1
 
 pytestmark = pytest.mark.anyio
 
@@ -94,3 +95,34 @@ async def test_one_cursor_move_among_sixteen(server, node, room, figure):
     assert renewals >= EDITORS - 1
     assert got["entries"] == renewals * EDITORS
     assert got["frames"] <= renewals * EDITORS
+
+
+@pytest.mark.parametrize("clock", [2**31, 2**53 - 1])
+async def test_an_id_taken_while_its_editor_is_offline(server, node, room, version, clock):
+    """Clients believe whatever has a higher clock, of themselves too. It keeps its state, and steps over by itself."""
+    mine = {"name": "mine"}
+    watcher = await node.client(server.url, room, version=version, awareness={"name": "watcher"})
+    editor = await node.client(server.url, room, version=version, awareness=mine)
+    await watcher.sees(editor)
+    await editor.disconnect()
+    await watcher.misses(editor)
+    async with await Raw.open(server.url, room=room) as spoofer:
+        await spoofer.send_many([sync1(), awareness([(editor.client_id, clock, {"name": "a lie"})])])
+        if clock == 2**31:
+            await watcher.sees(editor)  # or who says so
+        await editor.connect()
+        await editor.synced()
+        deadline = time.monotonic() + 20  # the other is asked for a sign of life, and gives none
+
+        async def shown(state: dict[str, object]) -> bool:
+            assert (await editor.presence())[editor.client_id] == state, "its own state is its own"
+            return (await watcher.presence()).get(editor.client_id) == state
+
+        while not await shown(mine):
+            assert time.monotonic() < deadline, "it is not shown again"
+            await editor.set_presence(mine)
+            await asyncio.sleep(0.5)
+        await editor.set_presence(mine | {"at": 1})
+        while not await shown(mine | {"at": 1}):
+            assert time.monotonic() < deadline, "its moves are not shown"
+            await asyncio.sleep(0.05)
