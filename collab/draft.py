@@ -52,7 +52,7 @@ class Draft:
         if extent.missing(self.clocks):
             update = vet.split(update, self.clocks)
             extent = vet.parse(update)
-        if extent.types and not self.nesting.admit(update, self.doc.get_update):
+        if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
             raise BadUpdate("it nests shared types too deep")
         self.doc.apply_update(update)
         self._advance(extent)
@@ -61,7 +61,7 @@ class Draft:
         """Apply `updates`; the number of one that nests shared types too deep joins `poison`."""
         with self.doc.transaction():
             for (number, extent), update in zip(rows, updates, strict=True):
-                if extent.types and not self.nesting.admit(update, self.doc.get_update):
+                if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
                     poison.append(number)
                 else:
                     self.doc.apply_update(update)
@@ -110,7 +110,7 @@ class Draft:
                 if typed:
                     self.doc.apply_update(typed.joined())
                     typed = Typed()
-                if extent.types and not self.nesting.admit(update, self.doc.get_update):
+                if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
                     return False
                 self.doc.apply_update(update)
                 pairs.add(update, clocks)
@@ -159,7 +159,7 @@ async def from_checkpoint(room: str, checkpoint: bytes | None) -> Draft:
         return Draft(doc, {}, nesting, keyed)
     try:
         extent = await vetting.extent(checkpoint)
-        admit = partial(nesting.admit, checkpoint, lambda: checkpoint)
+        admit = partial(nesting.admit, checkpoint, {}, lambda: checkpoint)
         if extent.types and not await vetting.aside(len(checkpoint), admit):
             raise BadUpdate("it nests shared types too deep")
         fenced(doc.apply_update, checkpoint)

@@ -153,6 +153,11 @@ class Replica:
         """Whether somebody holds a transaction."""
         return self._doc._txn is not None
 
+    @property
+    def looks(self) -> int:
+        """How often the whole document was looked at, to tell how deep it is."""
+        return self._nesting.looks
+
     # ------------------------------------------------------------------ what the document reports
 
     def recording(self) -> _Recording:
@@ -186,7 +191,7 @@ class Replica:
                 self._pairs.add(update, self.clocks)
                 self._keyed.add(extent, self.clocks)
                 if extent.types:
-                    self._nesting.admit(update, self.doc.get_update)
+                    self._nesting.admit(update, self.clocks, self.doc.get_update)
                 self._advance(extent, begun)
         except BadUpdate:  # what nobody may send, the owner of the document may write
             for client, clock in vet.parse_state_vector(fenced(self.doc.get_state)).items():
@@ -273,7 +278,7 @@ class Replica:
         Raises:
             BadUpdate: The document does not take it. Nothing of it was applied.
         """
-        if extent.types and not self._nesting.admit(update, self.doc.get_update):
+        if extent.types and not self._nesting.admit(update, self.clocks, self.doc.get_update):
             raise BadUpdate("shared types are nested too deep")
         if not self._keyed.fits(update, extent, self.clocks, self.doc.get_update):
             raise BadUpdate("something stands among the values of a key that is none")

@@ -104,6 +104,7 @@ class RoomCore:
         if peer in self.peers:
             del self.peers[peer]
             self.gaps.forget(peer)
+            self.uptake.forget(peer)
             self.move(self.presence.leave(peer, now))
 
     # ------------------------------------------------------------------ what comes in

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from .changes import authored
-from .errors import BadUpdate
+from .errors import BadUpdate, TooMany
 from .fence import Panic, fenced
 from .gaps import Gaps, Incoming, Receipt
 from .peers import Change, Peer
@@ -19,6 +19,10 @@ from .wire import vet
 from .wire.keystroke import Typed
 from .wire.structs import Point
 from .wire.vet import Extent
+
+LOOKS = 10
+"""How often one client may make the whole document be looked at (`wire/nesting.py`), each time for up to a second.
+Editors come to it once in some hundred shared types that they put beside letters, if at all."""
 
 Taken = tuple[list[Change], list[bytes], list[Peer]]
 """What was really taken in of each sender, what the document reports, and who is to be asked for what it lacks."""
@@ -52,6 +56,8 @@ class Uptake:
         self.settled: list[Receipt] = []
         self._replica = replica
         self._gaps = gaps
+        self._looks = replica.looks
+        self._lookers: dict[Peer, int] = {}
 
     def take_in(self, inbox: list[Incoming], begun: dict[int, int]) -> Taken:
         """Take in `inbox`; `begun` gets the clocks that moved, as they were.
@@ -189,11 +195,25 @@ class Uptake:
                 except BadUpdate as error:
                     self._refuse(part, error)
                     continue
+                finally:
+                    self._count_looks(part.sender)
                 applied.append(part)
                 if moved and self._gaps:
                     authors = {client for client, _, _ in part.extent.structs}
                     self._release(self._gaps.closed(clocks, authors), queue, inbox)
         return set()
+
+    def _count_looks(self, sender: Peer | None) -> None:
+        """Whoever makes the whole document be looked at, again and again, is sent away for a while."""
+        looks, self._looks = self._replica.looks - self._looks, self._replica.looks
+        if looks > 0 and sender is not None:
+            self._lookers[sender] = self._lookers.get(sender, 0) + looks
+            if self._lookers[sender] > LOOKS:
+                sender.refuse(TooMany("looks at the whole document", LOOKS))
+
+    def forget(self, peer: Peer) -> None:
+        """`peer` is gone."""
+        self._lookers.pop(peer, None)
 
     def _release(self, closed: list[Incoming], queue: deque[Incoming], inbox: list[Incoming]) -> None:
         """These come next."""

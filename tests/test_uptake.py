@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
+from collab.errors import TooMany
 from collab.fence import Panic
 from collab.gaps import Incoming
-from collab.uptake import Panicked
+from collab.uptake import LOOKS, Panicked
 from collab.wire import vet
 from collab.wire.keystroke import Typed
+from collab.wire.lib0 import var_uint
 from collab.wire.messages import Update
 from tests.support.histories import Editors, applied, everything
 from tests.test_room import Somebody, Told, Writer, room
@@ -73,6 +75,31 @@ def test_the_short_ways_tell_what_the_long_way_tells(seed, ana, ben, cleo, monke
     assert late.clocks == short.clocks == long.clocks == vet.parse_state_vector(late.doc.get_state())
     assert everything(late.doc) == everything(short.doc) == everything(long.doc)
     assert True in went and False in went and waited >= 10
+
+
+def test_whoever_has_the_document_looked_at_again_and_again_is_sent_away(ana, ben):
+    """Lists in lists beside letters: how deep they are is seen from the whole document alone."""
+    core = room(ana, ben)
+    number = var_uint
+    deep = b"".join(b"\x07\x00\x07" + number(clock) + b"\x00" for clock in range(249))
+    core.receive(ben, Update(b"\x01\xfa\x01\x07\x00\x07\x01\x01t\x00" + deep + b"\x00"), 0)
+    core.tick(0, 0)
+    for nth in range(LOOKS + 1):
+        letter, client = 1_000 + nth, 5_000 + nth
+        chain = b"".join(b"\x07\x00" + number(client) + number(clock) + b"\x00" for clock in range(250))
+        core.receive(ana, Update(b"\x01\x01" + number(letter) + b"\x00\x04\x01\x01p\x01x\x00"), 0)
+        core.tick(0, 0)
+        outer = b"\x87" + number(letter) + b"\x00\x00"
+        core.receive(ana, Update(b"\x01\x01" + number(client) + b"\x00" + outer + b"\x00"), 0)
+        core.tick(0, 0)
+        assert ana.refused == []
+        core.receive(ana, Update(b"\x01\xfa\x01" + number(client) + b"\x01" + chain + b"\x00"), 0)
+        core.tick(0, 0)
+    [error] = ana.refused
+    assert isinstance(error, TooMany) and error.retry and ben.refused == []
+    assert core.clocks == vet.parse_state_vector(core.doc.get_state()), "all of it was taken in"
+    core.leave(ana, 0)
+    assert not core.uptake._lookers
 
 
 # ---------------------------------------------------------------------- letters, which the document takes in late

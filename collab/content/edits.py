@@ -136,7 +136,7 @@ def as_prosemirror(update: bytes, field: str | None) -> tuple[dict[str, Any], st
         TooDeep: It nests too deep.
         Panic: The document library failed.
     """
-    if vet.parse(update).types and not Nesting().admit(update, lambda: update):
+    if vet.parse(update).types and not Nesting().admit(update, {}, lambda: update):
         raise TooDeep("its shared types", MAX_NESTING)
     doc = loaded(update)
     field = field or find_field(doc)

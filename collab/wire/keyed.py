@@ -20,9 +20,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
-from .structs import GC, SKIP, Extent, Point, Range, Struct, blocks_of, living
+from .structs import GC, SKIP, Blocks, Extent, Point, Range, Struct, blocks_of, living, walk
+from .vet import state_vector
 
 
 class _Row(NamedTuple):
@@ -49,14 +51,14 @@ class Keyed:
     def __contains__(self, point: Point) -> bool:
         return _in(self._rows, point)
 
-    def fits(self, update: bytes, extent: Extent, clocks: Mapping[int, int], document: Callable[[], bytes]) -> bool:
+    def fits(self, update: bytes, extent: Extent, clocks: Mapping[int, int], since: Callable[[bytes], bytes]) -> bool:
         """Whether a document may take in `update`.
 
         Args:
             update: A well-formed update that fits the document.
             extent: What it covers.
             clocks: What the document has: client id -> next clock.
-            document: Gives the whole document as an update, without this one. Asked seldom.
+            since: Gives what the document, without this update, has that one with a state vector lacks. Asked seldom.
         """
         rows = self._rows
         if not rows and not extent.keyed:
@@ -71,12 +73,12 @@ class Keyed:
                 return False
         if any(_in(rows, point) or _in(new, point) for point in extent.before):
             return False
+        edges: dict[int, int] = {}
         for client, start, end in extent.structs:
             known = clocks.get(client, 0)
             if start < known < end and _in(rows, (client, known - 1)) != _in(new, (client, known)):
-                if _joins(update, document, client, known):
-                    return False
-        return True
+                edges[client] = known
+        return not edges or not _joins(update, edges, clocks, since)
 
     def touched(self, extent: Extent) -> bool:
         """Whether an update has values of keys in it, or stands beside one."""
@@ -147,19 +149,21 @@ def _note(rows: _Rows, found: list[Range]) -> None:
             ends.append(end)
 
 
-def _joins(update: bytes, document: Callable[[], bytes], client: int, clock: int) -> bool:
-    """Whether a struct goes over `clock`, of which the first part is there: yrs hangs the second onto it."""
-    coming = _at(update, client, clock)
-    if coming is None or coming.start == clock or coming.kind in (GC, SKIP):
+def _joins(update: bytes, edges: Mapping[int, int], clocks: Mapping[int, int], since: Callable[[bytes], bytes]) -> bool:
+    """Whether a struct goes over one of `edges`, before which it is there: yrs hangs the second part onto the first."""
+    coming = dict(blocks_of(update))
+    over = {
+        client: clock
+        for client, clock in edges.items()
+        if (struct := _at(coming[client], clock)).start < clock and struct.kind not in (GC, SKIP)
+    }
+    if not over:
         return False
-    there = _at(document(), client, clock - 1)
-    return there is not None and there.kind != GC
+    last: Blocks = []  # the last letter of each is all that is asked for
+    walk(since(state_vector({**clocks, **{client: clock - 1 for client, clock in over.items()}})), last, deletes=False)
+    return any(_at(structs, over[client] - 1).kind != GC for client, structs in last if client in over)
 
 
-def _at(update: bytes, client: int, clock: int) -> Struct | None:
-    for author, structs in blocks_of(update):
-        if author == client:
-            nth = bisect_right(structs, clock, key=lambda struct: struct.start) - 1
-            if nth >= 0 and clock < structs[nth].end:
-                return structs[nth]
-    return None
+def _at(structs: list[Struct], clock: int) -> Struct:
+    """The one of a client's structs, which have no hole, that a clock is in."""
+    return structs[bisect_right(structs, clock, key=attrgetter("start")) - 1]

@@ -145,14 +145,16 @@ def blocks_of(update: bytes) -> Blocks:
     return blocks
 
 
-def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
+def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True) -> Extent:
     """What an update covers and needs; with `blocks`, every struct is noted there, too (twice the time).
+
+    Without `deletes` it goes as far as the structs do.
 
     Raises:
         BadMessage: It is not well-formed. `BadUpdate` is one of these.
         IndexError: The data end early.
     """
-    runs, deletes = list[Range](), list[Range]()
+    runs, deleted = list[Range](), list[Range]()
     needs: dict[int, int] = {}
     foreign, seen = set[int](), set[int]()
     types, parents = set[Point](), set[Point]()
@@ -236,7 +238,7 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
             runs.append((client, begin, clock))
         if blocks is not None:
             blocks.append((client, structs))
-    clients, at = read_var_uint(data, at)
+    clients, at = read_var_uint(data, at) if deletes else (0, len(data))
     for _ in range(clients):
         client, at = read_var_uint(data, at)
         count, at = read_var_uint(data, at)
@@ -247,18 +249,18 @@ def walk(data: bytes, blocks: Blocks | None = None) -> Extent:
                 raise BadUpdate("a deleted range is out of range")
             if not length:
                 raise BadUpdate("a deleted range of length zero")
-            deletes.append((client, clock, clock + length))
+            deleted.append((client, clock, clock + length))
     if at != len(data):
         raise BadUpdate(f"{len(data) - at} bytes follow the update")
     parents -= types
     return Extent(
         tuple(runs),
-        tuple(deletes),
+        tuple(deleted),
         needs,
         not foreign.isdisjoint(seen),
         len(types),
         tuple(_within(parents, runs)),
-        tuple(living(values, deletes)) if values else (),
+        tuple(living(values, deleted)) if values else (),
         tuple(keyed),
         tuple(after),
         tuple(before),

@@ -171,7 +171,7 @@ def taken(history: list[bytes]) -> tuple[Doc[Any], int]:
                 extent = vet.parse(update)
         except BadUpdate:
             continue
-        if update == vet.EMPTY or extent.types and not nesting.admit(update, doc.get_update):
+        if update == vet.EMPTY or extent.types and not nesting.admit(update, clocks, doc.get_update):
             continue
         if not keyed.fits(update, extent, clocks, doc.get_update):
             continue

@@ -89,6 +89,64 @@ async def test_what_waits_is_small_and_goes_with_its_sender(server, figure):
     assert grown < 100 * MiB
 
 
+async def patchwork(raw: Raw, count: int) -> None:
+    """A document of so many structs that are not to be joined."""
+    pieces, clock = 10_000, 0
+    while clock < count:
+        structs = b""
+        for at in range(clock, clock + pieces):
+            place = var_uint(AUTHOR) + var_uint(at - 1) if at else b"\x01\x01t"
+            structs += (b"\x84" if at else b"\x04") + place + b"\x01a" if at % 2 == 0 else b"\x85" + place + b"\x011"
+        await raw.send(update(b"\x01" + var_uint(pieces) + var_uint(AUTHOR) + var_uint(clock) + structs + b"\x00"))
+        clock += pieces
+    await taken_in(raw)
+
+
+async def test_twelve_bytes_beside_a_large_document(server, figure):
+    """The second letter would be hung onto a value of a key: what is there already, says the document."""
+    async with somebody(server, "beside") as raw:
+        await patchwork(raw, 100_000)
+        await raw.send(update(b"\x01\x01\x06\x00\x28\x01\x01m\x01k\x01\x78\x00"))
+        await taken_in(raw)
+    attack = update(b"\x01\x01\x06\x00\x04\x01\x01z\x02ab\x00")
+    spent = 0.0
+    for _ in range(5):
+        async with await Raw.open(server.url, room="beside", within=60) as raw:
+            before = server.cpu()
+            await raw.send(attack)
+            while await raw.recv(60) is not None:
+                pass
+            assert raw.ended is not None and raw.ended.code == 4400
+            spent += server.cpu() - before
+    figure(f"heavy: 5 times {len(attack)} bytes beside a document of 100,000 structs: {spent:.2f} s of work")
+    assert spent < 0.2
+
+
+async def test_types_in_types_beside_a_large_document(server, figure):
+    """Half as deep as they may be, in one that is there since long."""
+    number, half, rounds = var_uint, 250, 5
+    async with somebody(server, "nested") as raw:
+        await patchwork(raw, 100_000)
+        deep = b"".join(b"\x07\x00\x06" + number(clock) + b"\x00" for clock in range(half - 1))
+        await raw.send(update(b"\x01" + number(half) + b"\x06\x00\x07\x01\x01n\x00" + deep + b"\x00"))
+        await raw.send(update(b"\x01\x01\x07\x00\x07\x01\x01p\x00\x00"))
+        others = b"\x07\x01\x01q\x00" * 10_001
+        await raw.send(update(b"\x01" + number(10_001) + b"\x08\x00" + others + b"\x00"))
+        await taken_in(raw)
+        before, clock = server.cpu(), 1
+        for _ in range(rounds):
+            chain = b"".join(b"\x07\x00\x07" + number(at) + b"\x00" for at in range(clock, clock + half))
+            structs = b"\x07\x00\x07\x00\x00" + chain
+            await raw.send(update(b"\x01" + number(half + 1) + b"\x07" + number(clock) + structs + b"\x00"))
+            clock += half + 1
+        await raw.send(b"\x66\x04done")
+        while await raw.recv(60) != b"\x66\x04done":
+            assert raw.ended is None
+        spent = server.cpu() - before
+    figure(f"heavy: {rounds} times {half} types in each other in a document of 100,000 structs: {spent:.2f} s of work")
+    assert spent < 0.2
+
+
 async def test_a_mark_as_the_value_of_a_key(server, figure):
     """The library takes it, and panics whenever somebody asks what stands there."""
     key = b"\x01\x01m\x01k"

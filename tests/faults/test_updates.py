@@ -212,5 +212,5 @@ def test_types_in_types_are_vetted_in_a_moment(figure):
     made = update(run(*structs))
     began = time.perf_counter()
     assert vet.parse(made).types == len(structs)
-    assert not Nesting().admit(made, Doc().get_update)
+    assert not Nesting().admit(made, {}, Doc().get_update)
     figure(f"F05: one update with {len(structs):,} types in each other refused in {time.perf_counter() - began:.2f} s")

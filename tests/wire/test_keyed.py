@@ -28,7 +28,7 @@ ENDS = update(deletes=b"\x01\x07\x01\x00\x01")
 """It is deleted."""
 
 
-def never() -> bytes:
+def never(state_vector: bytes) -> bytes:
     raise AssertionError("the document was looked at")
 
 
@@ -58,13 +58,13 @@ class Room:
         for made in updates:
             assert self.take(made)
 
-    def fits(self, made: bytes, document: Any = never) -> bool:
-        return self.keyed.fits(made, vet.parse(made), self.clocks, document)
+    def fits(self, made: bytes, since: Any = never) -> bool:
+        return self.keyed.fits(made, vet.parse(made), self.clocks, since)
 
     def take(self, made: bytes) -> bool:
         extent = vet.parse(made)
         assert not extent.missing(self.clocks)
-        if not self.keyed.fits(made, extent, self.clocks, lambda: applied(self.updates).get_update()):
+        if not self.keyed.fits(made, extent, self.clocks, lambda vector: applied(self.updates).get_update(vector)):
             return False
         self.keyed.add(extent, self.clocks)
         self.updates.append(made)
@@ -128,7 +128,7 @@ def test_a_known_attack_kills_yrs_and_is_refused(vector, figure):
     ],
 )
 def test_what_slips_in_among_values_is_refused(there, made):
-    assert not Room(*there).fits(made, lambda: applied(there).get_update())
+    assert not Room(*there).fits(made, applied(there).get_update)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,28 @@ def test_what_slips_in_among_values_is_refused(there, made):
     ],
 )
 def test_what_editors_write_fits(there, made):
-    assert Room(*there).fits(made, lambda: applied(there).get_update())
+    assert Room(*there).fits(made, applied(there).get_update)
+
+
+def test_of_the_document_only_the_last_letters_are_looked_at():
+    """Whoever writes an update must not choose how much of the document is read for it."""
+    text_ = update(run(text("a" * 1_000), b"\x84\x05\xe7\x07\x02bc", client=5))
+    there = [text_, *(update(run(b"\x24\x01\x01m\x01k\x01v", client=client)) for client in range(100, 2_100))]
+    room, looks = Room(*there), list[bytes]()
+
+    def since(state_vector: bytes) -> bytes:
+        looks.append(made := applied(there).get_update(state_vector))
+        return made
+
+    one = update(run(b"\x04\x01\x01m\x02ab", client=100))
+    assert not room.fits(one, since)
+    [seen] = looks
+    assert [len(structs) for _, structs in blocks_of(seen)] == [1]
+    began = time.perf_counter()
+    beside = [run(b"\x00\x01", b"\x04\x01\x01m\x01a", client=client) for client in range(100, 2_100)]
+    assert room.fits(update(*beside), never)
+    assert not room.fits(update(*(run(b"\x04\x01\x01m\x02ab", client=client) for client in range(100, 2_100))), since)
+    assert time.perf_counter() - began < 1 and len(looks) == 2
 
 
 def test_a_letter_that_says_it_is_a_value_is_a_letter():

@@ -7,7 +7,7 @@ from base64 import b64decode
 import pytest
 
 from collab.errors import BadMessage
-from collab.wire.structs import GC, STRING, TYPE, blocks_of, walk
+from collab.wire.structs import GC, STRING, TYPE, Blocks, blocks_of, walk
 from tests.support.histories import Editors
 from tests.wire.test_vet import TAKEN, after, by_name, run, text, update
 
@@ -34,6 +34,13 @@ def test_where_the_content_begins():
     assert [made[struct.body : struct.to] for struct in structs] == [b"\x02ab", b"\x02cd", b"\x01e", b"\x01f", b"\x03"]
     assert [struct.kind for struct in structs] == [STRING] * 4 + [GC]
     assert [struct.refs for struct in structs] == [(), ((7, 0),), (), ((7, 0), (7, 1)), ()]
+
+
+def test_as_far_as_the_structs_go():
+    made = update(run(text("ab")), deletes=b"\x01\x07\x01\x00\x01")
+    blocks: Blocks = []
+    extent = walk(made, blocks, deletes=False)
+    assert (extent.deletes, extent.structs, blocks) == ((), walk(made).structs, blocks_of(made))
 
 
 def test_types_and_those_who_are_none():
