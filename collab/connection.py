@@ -215,6 +215,7 @@ class Connection:
         self.hub.floods.log(
             "info", "client left", key=(self.address, code), connection=self.number, client=self.address, code=code
         )
+        self._farewell.gone()
         for place in self.places.values():
             place.close()
         self.done()

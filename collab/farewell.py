@@ -18,8 +18,9 @@ class Farewell:
 
     y-websocket before 3.1 knows no code that means "stay away" and reconnects nine times a second; Hocuspocus knows
     none at all. When somebody who was refused for good is back within the window, and speaks like an editor, the
-    socket is held, silent, and closed later. No editor sends malformed frames again and again, so those are never
-    held.
+    socket is held, silent, and closed later. Editors of other makes, which speak so that nothing can be made of it,
+    come back at once as well, hundreds of times a second: they are held whatever their first frame was, as many of one
+    address as may be.
 
     Args:
         hub: Counts.
@@ -37,6 +38,7 @@ class Farewell:
         self._code = 0
         self._reason = ""
         self._held_since: float | None = None
+        self._malformed = False  # and held for it
 
     def say(self, error: CollabError, code: int, dialect: Dialect | None, now: float) -> None:
         """Say why, and close, or hold.
@@ -57,17 +59,29 @@ class Farewell:
             self._socket.send(denied)
         # All Hocuspocus clients of an address share one path: only what each repeats is told apart.
         is_told = dialect is not None or isinstance(error, TooLarge)
-        if type(error) is BadMessage or not is_told or not self._refusals.again(self._who, now):
+        if not is_told or not self._refusals.again(self._who, now):
             self._close()
-        else:
+        elif type(error) is not BadMessage:
             self._held_since = now
+        elif self._refusals.hold(self._who[0]):
+            self._held_since, self._malformed = now, True
+        else:
+            self._close()
 
     def beat(self, now: float, *, is_editor: bool) -> None:
         """Once a second after that: close what was held for long enough."""
         if self._held_since is not None:
-            held = self._hold_seconds if is_editor else EDITOR_SECONDS
+            held = self._hold_seconds if is_editor or self._malformed else EDITOR_SECONDS
             if now - self._held_since >= held:
                 self._close()
 
+    def gone(self) -> None:
+        """The socket is gone, or will be in a moment. Harmless when repeated."""
+        if self._malformed:
+            self._malformed = False
+            self._refusals.let_go(self._who[0])
+
     def _close(self) -> None:
+        self._held_since = None
+        self.gone()
         self._socket.close(self._code, self._reason)

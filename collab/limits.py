@@ -327,11 +327,13 @@ class Refusals:
     Args:
         window: How long a refusal is remembered, in seconds.
         size: How many are remembered; the oldest go first.
+        held: How many of one address may be held that show no sign of an editor.
     """
 
-    def __init__(self, window: float, size: int = 10_000) -> None:
+    def __init__(self, window: float, size: int = 10_000, held: int = 100) -> None:
         self.window = window
         self.size = size
+        self._held = Shares("held clients of one address", held)
         self._last: OrderedDict[object, float] = OrderedDict()
 
     def again(self, who: object, now: float) -> bool:
@@ -341,6 +343,17 @@ class Refusals:
         if len(self._last) > self.size:
             self._last.popitem(last=False)
         return last is not None and now - last <= self.window
+
+    def hold(self, address: str) -> bool:
+        """One more client of `address` is to be held; False when there are as many as there may be."""
+        if self._held.count(address) >= self._held.limit:
+            return False
+        self._held.take(address)
+        return True
+
+    def let_go(self, address: str) -> None:
+        """One that was held is held no more."""
+        self._held.give_back(address)
 
 
 class Warm:

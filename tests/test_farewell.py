@@ -79,8 +79,34 @@ def test_of_hocuspocus_only_what_is_too_large_is_told_apart():
     assert line.ended is None
 
 
-def test_malformed_frames_end_at_once():
+def test_who_sends_malformed_frames_again_is_held_whatever_it_looks_like():
     gate = Gate()
-    for _ in range(3):
-        _, line = gate.refuse(BadMessage("what?"), 0.0)
-        assert line.ended == (4400, "what?")
+    _, line = gate.refuse(BadMessage("what?"), 0.0)
+    assert line.ended == (4400, "what?")
+    again, line = gate.refuse(BadMessage("what?"), 0.1)
+    again.beat(0.1 + HOLD - 1, is_editor=False)
+    assert line.ended is None
+    again.beat(0.1 + HOLD, is_editor=False)
+    assert line.ended == (4400, "what?")
+    again.gone()
+    assert not len(gate.refusals._held)
+
+
+def test_no_more_of_those_are_held_than_may_be():
+    """Neither for one address, nor for longer than their sockets are there."""
+    gate = Gate()
+    gate.refuse(BadMessage("what?"), 0.0)
+    held = []
+    for _ in range(gate.refusals._held.limit):
+        farewell, line = gate.refuse(BadMessage("what?"), 1.0)
+        assert line.ended is None
+        held.append(farewell)
+    _, line = gate.refuse(BadMessage("what?"), 1.0)
+    assert line.ended is not None, "one too many"
+    held[0].gone()
+    held[0].gone()
+    _, line = gate.refuse(BadMessage("what?"), 1.0)
+    assert line.ended is None, "one has gone"
+    gate.refuse(BadMessage("what?"), 1.0, address="5.6.7.8")
+    _, line = gate.refuse(BadMessage("what?"), 1.0, address="5.6.7.8")
+    assert line.ended is None, "another address has its own"

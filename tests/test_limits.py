@@ -267,3 +267,10 @@ def test_what_is_here_of_an_unfinished_message_counts():
         visitor.leave()
         visitor.unfinished(0)
     assert shared.held == 0
+
+
+def test_so_many_of_one_address_are_held():
+    refusals = Refusals(10.0, held=2)
+    assert [refusals.hold("a") for _ in range(3)] == [True, True, False] and refusals.hold("b")
+    refusals.let_go("a")
+    assert refusals.hold("a") and not refusals.hold("a")

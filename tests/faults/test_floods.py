@@ -16,7 +16,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.tokens import SECRET, enter, token
 from tests.faults.writers import spread
 from tests.support.door import Door
-from tests.support.raw import Peer, Raw, awareness, sync1, update, var, var_bytes
+from tests.support.raw import BINARY, TEXT, Peer, Raw, awareness, sync1, update, var, var_bytes
 from tests.support.raw.hocuspocus import Attached
 from tests.support.server import Metrics, Server
 
@@ -312,6 +312,27 @@ async def test_bad_input_does_not_flood_the_log(figure, full):
         f"each; lines: {dict(lines.most_common(4))}; {bystander}"
     )
     assert lines["connection refused"] < sent / 4 and bystander.errors == 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [[(b"\x63", BINARY)], [(sync1(), BINARY), (b"text", TEXT)], [(b"\x02\x00\x01x", BINARY)]],
+    ids=["unknown", "text", "a token"],
+)
+async def test_a_client_that_is_not_understood_and_comes_straight_back(frames, figure):
+    """Providers of other makes come back without a pause: they are refused once for each hold."""
+    hold = 2.0
+    with Server(env={"COLLAB_LOG__LEVEL": "error", "COLLAB_LIMITS__HOLD_SECONDS": f"{hold:g}"}) as server:
+        opens, codes, began = 0, set[int | None](), time.monotonic()
+        while time.monotonic() - began < 5.0:
+            async with await Raw.open(server.url, room="again") as raw:
+                opens += 1
+                for frame, opcode in frames:
+                    await raw.send(frame, opcode=opcode)
+                codes.add((await raw.closed(3 * hold)).code)
+        took = time.monotonic() - began
+    figure(f"{opens} opens in {took:.1f} s, closed {codes}; held for {hold:g} s each")
+    assert opens <= 2 + took / hold and codes == {4400}
 
 
 @pytest.mark.case("R10")
