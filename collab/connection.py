@@ -46,8 +46,8 @@ class Guest(Protocol):
     def sits(self, subject: str | None) -> Callable[[], None]:
         """A seat is taken as `subject`; returns what gives it back, raises `TooManyDocuments`."""
 
-    def creates_room(self, subject: str | None) -> None:
-        """A room is made by entering it; raises `TooMany`."""
+    def creates_room(self, subject: str | None, name: str) -> None:
+        """Room `name` is made by entering it; raises `TooMany`."""
 
 
 class Connection:
@@ -253,7 +253,7 @@ class Connection:
             return lambda: None
         self._guest.is_user(grant.subject)
         if new:
-            self._guest.creates_room(grant.subject)
+            self._guest.creates_room(grant.subject, name)
         return self._guest.sits(grant.subject)
 
     def entered(self, place: Place) -> None:

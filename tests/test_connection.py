@@ -601,7 +601,8 @@ class Frugal:
     def is_user(self, subject: str | None) -> None:
         """May have as many connections as it likes."""
 
-    creates_room = is_user
+    def creates_room(self, subject: str | None, name: str) -> None:
+        """May make as many rooms as it likes."""
 
     def sits(self, subject: str | None) -> Callable[[], None]:
         if self.seats:

@@ -91,7 +91,7 @@ class LimitSettings(Section):
     rooms_created_per_user: Count = Field(
         default=1_000,
         description="Number of rooms per hour that one user, or one address of users without a name, may make by "
-        "entering them.",
+        "entering them; one that nobody writes in counts once, however often it is entered.",
     )
     unauthenticated_bytes: Size = Field(
         default=5 * MiB, description="Bytes kept from a client while its access is being decided."

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Hashable, MutableMapping
 from contextlib import ExitStack, asynccontextmanager
 from inspect import isawaitable
 from typing import Any
@@ -80,9 +81,9 @@ class Admitted:
                 taken.callback(admission.seats_of_user.give_back, subject)
             return taken.pop_all().close
 
-    def creates_room(self, subject: str | None) -> None:
-        """It is about to make a room by entering it; raises `TooMany`."""
-        self._admission.create_room(subject if subject is not None else self.block, named=subject is not None)
+    def creates_room(self, subject: str | None, name: str) -> None:
+        """It is about to make room `name` by entering it; raises `TooMany`."""
+        self._admission.create_room(subject if subject is not None else self.block, name, named=subject is not None)
 
     def leave(self) -> None:
         """It has gone. Harmless when repeated."""
@@ -132,6 +133,7 @@ class Admission:
         self._created = Rates(
             "new rooms per hour", limits.rooms_created_per_user, limits.rooms_created_per_user, seconds=HOUR_SECONDS
         )
+        self._made = _Lately(HOUR_SECONDS)
         self._decisions = anyio.Semaphore(limits.auth_concurrency)
         self._turns: dict[str, _Turns] = {}
         self._warned_of_proxy = False
@@ -221,10 +223,15 @@ class Admission:
             self.clock(),
         )
 
-    def create_room(self, key: str | None, *, named: bool) -> None:
-        """A user (`named`) or an address makes a room; None is not counted. Raises `TooMany`."""
-        if key is not None:
-            self.count("rooms_created_per_user", lambda: self._created.take((named, key), self.clock()))
+    def create_room(self, key: str | None, name: str, *, named: bool) -> None:
+        """A user (`named`) or an address makes room `name`; None is not counted. Raises `TooMany`.
+
+        A room in which nobody writes is new each time that somebody enters it, and is counted once.
+        """
+        now = self.clock()
+        if key is not None and not self._made.has((named, key, name), now):
+            self.count("rooms_created_per_user", lambda: self._created.take((named, key), now))
+            self._made.add((named, key, name), now)
 
     @asynccontextmanager
     async def _turn(self, block: str | None) -> AsyncIterator[None]:
@@ -276,6 +283,27 @@ class _Turns:
     def __init__(self, at_once: int) -> None:
         self.semaphore = anyio.Semaphore(at_once)
         self.users = 0
+
+
+class _Lately:
+    """What happened within the last `seconds`; of more than `size` things the oldest are forgotten before."""
+
+    def __init__(self, seconds: float, size: int = 10_000) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._times: OrderedDict[Hashable, float] = OrderedDict()
+
+    def has(self, what: Hashable, now: float) -> bool:
+        """Whether `what` happened; forgets what is too old."""
+        while self._times and now - next(iter(self._times.values())) >= self._seconds:
+            self._times.popitem(last=False)
+        return what in self._times
+
+    def add(self, what: Hashable, now: float) -> None:
+        """It happened, for the first time."""
+        self._times[what] = now
+        if len(self._times) > self._size:
+            self._times.popitem(last=False)
 
 
 def _let_go(answer: Any) -> None:

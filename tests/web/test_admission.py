@@ -200,15 +200,36 @@ def test_a17_rooms_of_one_user(gate, clock):
     door = gate(rooms_created_per_user=5)
     client, local = door.admit(scope()), door.admit(scope("127.0.0.1"))
     for who in ("ana", None):  # the address, where nobody has a name
-        for _ in range(5):
-            client.creates_room(who)
+        for number in range(5):
+            client.creates_room(who, f"room {number}")
         with pytest.raises(TooMany, match="new rooms per hour"):
-            client.creates_room(who)
-    for _ in range(1_000):
-        local.creates_room(None)
+            client.creates_room(who, "one more")
+        with pytest.raises(TooMany):
+            client.creates_room(who, "one more")
+    for number in range(1_000):
+        local.creates_room(None, f"room {number}")
     clock.now += 3_600
-    client.creates_room("ana")
-    assert limited(door) == {"rooms_created_per_user": 2}
+    client.creates_room("ana", "one more")
+    assert limited(door) == {"rooms_created_per_user": 4}
+
+
+def test_a_room_that_stays_empty_is_made_once(gate, clock):
+    """It is new each time that somebody enters it. What is remembered of that is bounded, in time and number."""
+    door = gate(rooms_created_per_user=2)
+    client = door.admit(scope())
+    for _ in range(1_000):
+        client.creates_room("ana", "scratch")
+        client.creates_room(None, "scratch")
+    client.creates_room("ana", "other")
+    with pytest.raises(TooMany):
+        client.creates_room("ana", "third")
+    for number in range(20_000):
+        client.creates_room(f"user {number}", "scratch")
+        clock.now += 0.01
+    assert len(door._made._times) == 10_000
+    clock.now += 3_600
+    client.creates_room("ana", "scratch")
+    assert len(door._made._times) == 1, "of the hour before nothing is left"
 
 
 def test_as_many_as_there_are_files(monkeypatch):

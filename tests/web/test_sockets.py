@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.tokens import SECRET, token
 from tests.support.raw import Raw, Refused, sync1
 from tests.support.server import Server
 from tests.support.waiting import until
@@ -114,3 +115,21 @@ async def test_the_query_is_not_part_of_the_name(server):
         for client in (one, other):
             await client.expect("sync1")
     assert "s3cret" not in server.logs()
+
+
+async def test_a_room_that_stays_empty_is_made_once():
+    """Looking into it again and again, as an editor does that is opened and closed, uses nothing up."""
+    env = {"JWT_SECRET": SECRET, "COLLAB_LIMITS__ROOMS_CREATED_PER_USER": "2"}
+    with Server(env=env) as server:
+        shown = token({"**": "write"})
+
+        async def enters(room: str) -> bool:
+            async with await Raw.open(server.url, f"/{room}?token={shown}") as raw:
+                await raw.send(sync1())
+                while (frame := await raw.recv()) is not None:
+                    if frame[:2] == b"\x00\x01":
+                        return True
+                return False
+
+        assert [await enters("empty") for _ in range(6)] == [True] * 6
+        assert await enters("another") and not await enters("third")
