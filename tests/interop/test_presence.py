@@ -100,7 +100,7 @@ async def test_one_cursor_move_among_sixteen(server, node, room, figure):
 @pytest.mark.parametrize("clock", [2**31, 2**53 - 1])
 async def test_an_id_taken_while_its_editor_is_offline(server, node, room, version, clock):
     """Clients believe whatever has a higher clock, of themselves too. It keeps its state, and steps over by itself."""
-    mine = {"name": "mine"}
+    mine: dict[str, object] = {"name": "mine"}
     watcher = await node.client(server.url, room, version=version, awareness={"name": "watcher"})
     editor = await node.client(server.url, room, version=version, awareness=mine)
     await watcher.sees(editor)
