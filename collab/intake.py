@@ -142,8 +142,9 @@ class Intake:
         self.flooded = not known
         if self._waiting > most:
             self._refuse(TooMany("messages before the room is open", most))
-        elif self._waiting_bytes > largest:
-            # Not refused for what it sends: reading is paused below, so this is more than the network had in store.
+        elif self._waiting_bytes - (size if known else 0) > largest:
+            # Not refused for what it sends, be it one message that is longer: reading is paused below, so this is more
+            # than the network had in store.
             self._refuse(TooMany("bytes before the room is open", largest))
         elif known and 2 * self._waiting_bytes > largest and may_pause:
             self._socket.pause()

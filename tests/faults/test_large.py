@@ -100,8 +100,8 @@ async def test_one_large_update(make: Callable[[int], list[bytes]], short, long,
             began = time.monotonic()
             async with await Raw.open(server.url, room="large") as raw:
                 await raw.send_many([sync1(), *map(update, updates), SAVED])
-                while await raw.recv(60) != SAVED:
-                    pass
+                while (frame := await raw.recv(60)) != SAVED:
+                    assert frame is not None, raw.ended
                 saved = time.monotonic() - began
                 await until(lambda: is_compacted(server), "compacted", 60)
             compacted = time.monotonic() - began
