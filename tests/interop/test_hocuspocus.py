@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.door import Door
 from tests.support.node import Node
+from tests.support.raw import Raw, awareness, sync1
 from tests.support.server import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -372,3 +373,25 @@ async def test_idle_without_a_reconnect(server, node, room, full, figure):
         assert (await tab.state())["synced"]
     figure(f"{len(lines)} idle providers for {seconds} s: {sum(opens.values()) - len(lines)} reconnects")
     assert set(opens.values()) == {1}, opens
+
+
+async def test_an_id_taken_while_its_editor_is_offline(server, node, room, version):
+    """Version 4 does not answer what it is told of itself, but steps over the other's clock with its next move."""
+    line = await Line.open(node, server.url, version)
+    one = await line.tab(room)
+    watcher = await (await Line.open(node, server.url, version)).tab(room)
+    await one.call("hocusPresence", state={"name": "one"})
+    await watcher.until("shown", {"name": "one"})
+    await node.call("hocusDisconnect", socket=line.name)
+    await watcher.until("gone", one.client_id)
+    async with await Raw.open(server.url, f"/{room}?token=right") as spoofer:
+        await spoofer.send_many([sync1(), awareness([(one.client_id, 2**31, {"name": "a lie"})])])
+        await watcher.until("shown", {"name": "a lie"})
+        await node.call("hocusConnect", socket=line.name)
+        await one.until("synced")
+        await watcher.until("shown", {"name": "one"}, within=20)
+        await one.until("shown", {"name": "one"})
+        for nth in range(3):
+            await one.call("hocusPresence", state={"name": "one", "at": nth})
+            await watcher.until("shown", {"name": "one", "at": nth})
+        await one.until("shown", {"name": "one", "at": 2})
