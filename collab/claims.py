@@ -27,7 +27,7 @@ Source: docs/reference/protocol.md, 2.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -187,7 +187,7 @@ class Claims:
             return False
         return state.json is not None or not self.is_back(state, owner)
 
-    def withheld(self, owner: object, ids: Iterable[int]) -> list[int]:
+    def withheld(self, owner: object, ids: Collection[int]) -> list[int]:
         """Those of `ids` whose states `owner` is not to be told (that they have gone, it is)."""
         if owner in self.met:
             own = self.own.get(owner)

@@ -12,7 +12,7 @@ Source: y-protocols/awareness.js; docs/reference/protocol.md, 2.5.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from .claims import LEFT, MAX_CLOCK, MAX_STEP, Claim, Claims, State
 from .errors import TooLarge
@@ -281,9 +281,12 @@ class Presence:
                 entries.append(made)
         return joined(entries), own
 
-    def withheld(self, owner: object, ids: Iterable[int]) -> list[int]:
+    def withheld(self, owner: object, ids: Collection[int]) -> list[int]:
         """Those of `ids` whose states `owner` is not to be told, now or ever: they may be its own, shown by others."""
-        return self._claims.withheld(owner, ids)
+        claims = self._claims
+        if owner in claims.met and claims.own.get(owner) not in ids:  # nearly always, for each client at each move
+            return []
+        return claims.withheld(owner, ids)
 
     def meet(self, owner: object) -> list[int]:
         """`owner` has said what it had to say first; returns the ids that were withheld from it until now."""
