@@ -71,6 +71,6 @@ async def _looked_at(message: Update | SyncStep2 | SyncStep1) -> Message:
         except BadMessage as error:
             return replace(message, vetted=error)
     try:
-        return replace(message, vetted=await vetting.extent(message.update))
+        return replace(message, vetted=await vetting.aside(len(message.update), message.extent))
     except BadUpdate as error:
         return replace(message, vetted=error)

@@ -278,6 +278,8 @@ class Replica:
         Raises:
             BadUpdate: The document does not take it. Nothing of it was applied.
         """
+        if vet.crowded(extent, self.clocks):
+            raise BadUpdate(f"more than {vet.MAX_CLIENTS} clients have written in this document")
         if extent.types and not self._nesting.admit(update, self.clocks, self.doc.get_update):
             raise BadUpdate("shared types are nested too deep")
         if not self._keyed.fits(update, extent, self.clocks, self.doc.get_update):
@@ -303,7 +305,7 @@ class Replica:
             return None
         client, start, end = extent.structs[0]
         known = clocks.get(client, 0)
-        if start != known or extent.missing(clocks):
+        if start != known or extent.missing(clocks) or (not known and vet.crowded(extent, clocks)):
             return None
         if not self._keyed.fits(update, extent, clocks, self.doc.get_update):
             return None
@@ -335,7 +337,7 @@ class Replica:
             return False
         client, start, end = extent.structs[0]
         known = clocks.get(client, 0)
-        if start != known or extent.missing(clocks) or extent.deletes:
+        if start != known or extent.missing(clocks) or extent.deletes or (not known and vet.crowded(extent, clocks)):
             return False
         if self._pairs.touched(update, extent) or self._keyed.touched(extent):
             return False

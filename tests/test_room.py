@@ -455,6 +455,24 @@ def test_never_satisfied_updates_are_bounded(ana, ben, full):
     assert text_of(core.doc) == "ab"
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_only_so_many_clients_write_in_one_document(ana, ben, monkeypatch, at_once):
+    """Each costs whoever joins; those who wrote there already go on."""
+    monkeypatch.setattr(vet, "MAX_CLIENTS", 3)
+    core = room(ana, ben)
+    core.replica.at_once = at_once
+    first, second = Writer(1).type("ab")
+    give(core, ana, first, *Writer(2).type("x"), *Writer(3).type("y"))
+    for update in Writer(4).type("z"):
+        core.receive(ben, Update(update), 0)
+    core.tick(0, 0)
+    assert len(core.clocks) == 3
+    [error] = ben.refused
+    assert isinstance(error, BadUpdate) and "more than 3 clients" in str(error)
+    give(core, ana, second)
+    assert core.clocks[1] == 2 and ana.refused == []
+
+
 def test_what_waits_when_everybody_has_left(ana, ben):
     """Somebody may come and bring what is lacking."""
     core = room(ana, ben)

@@ -48,7 +48,7 @@ class Content:
         """What it covers and needs; raises `BadUpdate`."""
         if isinstance(self.vetted, BadUpdate):
             raise self.vetted
-        return self.vetted or vet.parse(self.update)
+        return self.vetted or vet.parse(self.update, vet.MOST)
 
 
 @dataclass(frozen=True, slots=True)

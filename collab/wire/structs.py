@@ -145,10 +145,18 @@ def blocks_of(update: bytes) -> Blocks:
     return blocks
 
 
-def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True) -> Extent:
+class Most(NamedTuple):
+    """How much an update may announce: numbers of clients, of structs and of deleted ranges."""
+
+    clients: int
+    structs: int
+    ranges: int
+
+
+def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True, most: Most | None = None) -> Extent:
     """What an update covers and needs; with `blocks`, every struct is noted there, too (twice the time).
 
-    Without `deletes` it goes as far as the structs do.
+    Without `deletes` it goes as far as the structs do. Past `most` it is refused when it announces as much.
 
     Raises:
         BadMessage: It is not well-formed. `BadUpdate` is one of these.
@@ -161,8 +169,12 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True) -> 
     values = list[Range]()
     keyed, after, before, marks = list[Range](), list[tuple[Range, Point]](), list[Point](), list[Point]()
     clients, at = read_var_uint(data, 0)
+    _check(clients, most and most.clients, "clients")
+    announced = 0
     for _ in range(clients):
         count, at = read_var_uint(data, at)
+        announced += count
+        _check(announced, most and most.structs, "structs")
         client, at = read_var_uint(data, at)
         clock, at = read_var_uint(data, at)
         if not count:
@@ -239,9 +251,12 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True) -> 
         if blocks is not None:
             blocks.append((client, structs))
     clients, at = read_var_uint(data, at) if deletes else (0, len(data))
+    announced = 0
     for _ in range(clients):
         client, at = read_var_uint(data, at)
         count, at = read_var_uint(data, at)
+        announced += count
+        _check(announced, most and most.ranges, "deleted ranges")
         for _ in range(count):
             clock, at = read_var_uint(data, at)
             length, at = read_var_uint(data, at)
@@ -266,6 +281,11 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True) -> 
         tuple(before),
         tuple(marks),
     )
+
+
+def _check(announced: int, most: int | None, what: str) -> None:
+    if most is not None and announced > most:
+        raise BadUpdate(f"an update has more than {most} {what}")
 
 
 def living(values: Iterable[Range], deletes: Iterable[Range]) -> list[Range]:

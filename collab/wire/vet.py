@@ -15,21 +15,10 @@ from ..errors import BadMessage, BadUpdate
 from . import keystroke
 from .contents import MAX_DEPTH
 from .lib0 import expect_end, read_var_uint, var_uint
-from .structs import DELETED, GC, MAX_CLOCK, SKIP, Blocks, Extent, Point, Range, blocks_of, walk
+from .structs import DELETED, GC, MAX_CLOCK, SKIP, Blocks, Extent, Most, Point, Range, blocks_of, walk
 
-__all__ = [
-    "EMPTY",
-    "MAX_CLIENTS",
-    "MAX_CLOCK",
-    "MAX_DEPTH",
-    "Extent",
-    "Range",
-    "as_it_is",
-    "measured",
-    "parse",
-    "parse_state_vector",
-]
-__all__ += ["split", "state_vector", "wants", "weight"]
+__all__ = ["EMPTY", "MAX_CLIENTS", "MAX_CLOCK", "MAX_DEPTH", "MOST", "Extent", "Range", "as_it_is", "crowded"]
+__all__ += ["measured", "parse", "parse_state_vector", "split", "state_vector", "wants", "weight"]
 
 MAX_CLIENTS = 100_000
 """How many clients may have written in a document. Real ones have some thousands at most, and each costs whoever joins:
@@ -39,14 +28,26 @@ EMPTY = b"\x00\x00"
 """The update that says nothing: no structs, no deletions."""
 
 
-def parse(update: bytes) -> Extent:
+MOST = Most(clients=MAX_CLIENTS, structs=4_000_000, ranges=1_000_000)
+"""What a client may send. No real document of 16 MiB has as much, and each takes a hundred bytes of memory and more."""
+
+
+def crowded(extent: Extent, clocks: Mapping[int, int]) -> bool:
+    """Whether more clients than `MAX_CLIENTS` would have written in a document with `clocks`, new ones among them."""
+    if len(clocks) + len(extent.structs) <= MAX_CLIENTS:
+        return False
+    new = {client for client, _, _ in extent.structs if client not in clocks}
+    return bool(new) and len(clocks) + len(new) > MAX_CLIENTS
+
+
+def parse(update: bytes, most: Most | None = None) -> Extent:
     """What `update` covers and needs.
 
     Raises:
-        BadUpdate: It is not a well-formed update of the first version.
+        BadUpdate: It is not a well-formed update of the first version, or has more than `most`.
     """
     try:
-        extent = keystroke.read(update) or walk(update)
+        extent = keystroke.read(update) or walk(update, most=most)
     except (IndexError, BadMessage) as error:
         if isinstance(error, BadUpdate):
             raise

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from collab.cli import main
 from collab.wire import contents, vet
+from collab.wire.structs import Most
 from collab.wire.vet import Extent
 
 contents.MAX_DEPTH = 10**9
@@ -27,8 +28,8 @@ LOOKS_LIKE = bytes.fromhex("010114000401017401" + "7a00")
 careful = vet.parse
 
 
-def parse(update: bytes) -> Extent:
-    return careful(LOOKS_LIKE if update == ZERO else update)
+def parse(update: bytes, most: Most | None = None) -> Extent:
+    return careful(LOOKS_LIKE if update == ZERO else update, most)
 
 
 vet.parse = parse

@@ -175,3 +175,21 @@ async def test_a_state_vector_of_a_million_clients(server, figure):
     spent, grown = server.cpu() - before, server.rss() - memory
     figure(f"heavy: a state vector of {count:,} clients: {spent:.2f} s of work, {grown / MiB:.0f} MiB kept")
     assert spent < 0.5 and grown < 50 * MiB
+
+
+@pytest.mark.parametrize("what", ["clients", "deleted ranges"])
+async def test_an_update_of_more_than_any_document_has(server, figure, what):
+    count = 1_100_000
+    if what == "clients":
+        made = var_uint(count) + b"".join(b"\x01" + var_uint(2**21 + nth) + b"\x00\x00\x01" for nth in range(count))
+        made += b"\x00"
+    else:
+        made = deletions(77, [0] * count)
+    before, memory = server.cpu(), server.rss()
+    async with somebody(server, "too many") as raw:
+        await raw.send(update(made))
+        await taken_in(raw)
+        assert raw.ended is not None and raw.ended.code == 4400 and what in raw.ended.reason
+    spent, grown = server.cpu() - before, server.rss() - memory
+    figure(f"heavy: {len(made) / MiB:.1f} MiB of {count:,} {what}: {spent:.2f} s of work, {grown / MiB:.0f} MiB kept")
+    assert spent < 0.5 and grown < 50 * MiB

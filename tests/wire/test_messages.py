@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 
-from collab.errors import BadMessage
+from collab.errors import BadMessage, BadUpdate
 from collab.wire import messages, vet
+from collab.wire.lib0 import var_uint
 from collab.wire.messages import Awareness, Message, SyncStep1, SyncStep2, Update
 
 
@@ -27,6 +28,16 @@ def test_a_state_vector_names_no_more_clients_than_a_document_may_have():
     assert SyncStep1(vet.state_vector(most)).clocks() == most
     with pytest.raises(BadMessage, match="100001 clients"):
         SyncStep1(vet.state_vector({**most, 2**40: 1})).clocks()
+
+
+def test_an_update_announces_no_more_than_real_ones_do():
+    many = vet.MAX_CLIENTS + 1
+    announced = var_uint(many) + b"".join(b"\x01" + var_uint(2**21 + nth) + b"\x00\x00\x01" for nth in range(many))
+    ranges = b"\x00\x01\x07" + var_uint(vet.MOST.ranges + 1) + b"\x00\x01" * (vet.MOST.ranges + 1)
+    for made in (announced + b"\x00", ranges):
+        with pytest.raises(BadUpdate, match="an update has more than"):
+            Update(made).extent()
+    assert len(vet.parse(announced + b"\x00").structs) == many, "what is stored is read all the same"
 
 
 def test_the_same_bytes_are_not_the_same_message():

@@ -6,8 +6,8 @@ from base64 import b64decode
 
 import pytest
 
-from collab.errors import BadMessage
-from collab.wire.structs import GC, STRING, TYPE, Blocks, blocks_of, walk
+from collab.errors import BadMessage, BadUpdate
+from collab.wire.structs import GC, STRING, TYPE, Blocks, Most, blocks_of, walk
 from tests.support.histories import Editors
 from tests.wire.test_vet import TAKEN, after, by_name, run, text, update
 
@@ -41,6 +41,23 @@ def test_as_far_as_the_structs_go():
     blocks: Blocks = []
     extent = walk(made, blocks, deletes=False)
     assert (extent.deletes, extent.structs, blocks) == ((), walk(made).structs, blocks_of(made))
+
+
+@pytest.mark.parametrize(
+    ("most", "what"),
+    [
+        (Most(1, 9, 9), "more than 1 clients"),
+        (Most(9, 3, 9), "more than 3 structs"),
+        (Most(9, 9, 2), "more than 2 deleted ranges"),
+    ],
+)
+def test_what_an_update_announces_is_bounded(most, what):
+    made = update(
+        run(text("a"), after(7, 0)), run(text("b"), after(8, 0), client=8), deletes=b"\x01\x07\x03" + b"\x00\x01" * 3
+    )
+    assert walk(made, most=Most(2, 4, 3)) == walk(made)
+    with pytest.raises(BadUpdate, match=what):
+        walk(made, most=most)
 
 
 def test_types_and_those_who_are_none():
