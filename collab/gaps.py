@@ -37,6 +37,8 @@ class Incoming:
     extent: Extent
     sender: Peer | None
     receipt: Receipt | None = None
+    fits: tuple[bytes, Extent] | None = None
+    """The part that fits, and what it covers, if that is known already."""
 
 
 @dataclass(slots=True, eq=False)

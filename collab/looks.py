@@ -7,7 +7,7 @@ what came already waits: each client's messages are taken in in their order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeGuard
 
@@ -15,6 +15,7 @@ from . import vetting
 from .errors import BadMessage, BadUpdate
 from .hub import Hub
 from .intake import Intake
+from .wire import vet
 from .wire.messages import Message, SyncStep1, SyncStep2, Update
 
 
@@ -23,15 +24,17 @@ class Looks:
 
     Args:
         hub: Runs the looks.
+        room: Its name.
         intake: What is held meanwhile.
         take: Takes one message in; says whether the next may follow.
         done: Called when the line has come to its end.
     """
 
     def __init__(
-        self, hub: Hub, intake: Intake, take: Callable[[bytes, Message], bool], done: Callable[[], None]
+        self, hub: Hub, room: str, intake: Intake, take: Callable[[bytes, Message], bool], done: Callable[[], None]
     ) -> None:
         self._hub = hub
+        self._room = room
         self._intake = intake
         self._take = take
         self._done = done
@@ -49,7 +52,10 @@ class Looks:
         while go_on and self._line:
             frame, message = self._line[0]
             if is_long(message):
-                message = await _looked_at(message)
+                size = len(message.state_vector if isinstance(message, SyncStep1) else message.update)
+                opened = self._hub.find(self._room)
+                clocks = None if opened is None else dict(opened.core.clocks)
+                message = await vetting.aside(size, _looked_at, message, clocks)
             go_on = self._take(frame, message)
             self._line.popleft()
         self._line.clear()
@@ -64,13 +70,18 @@ def is_long(message: Message) -> TypeGuard[Update | SyncStep2 | SyncStep1]:
     return isinstance(message, Update | SyncStep2) and len(message.update) >= vetting.LONG
 
 
-async def _looked_at(message: Update | SyncStep2 | SyncStep1) -> Message:
+def _looked_at(message: Update | SyncStep2 | SyncStep1, clocks: Mapping[int, int] | None) -> Message:
+    """`message`, and what came of looking through it; `clocks` are those of the document, if it is there."""
     if isinstance(message, SyncStep1):
         try:
-            return replace(message, vetted=await vetting.aside(len(message.state_vector), message.clocks))
+            return replace(message, vetted=message.clocks())
         except BadMessage as error:
             return replace(message, vetted=error)
     try:
-        return replace(message, vetted=await vetting.aside(len(message.update), message.extent))
+        extent = message.extent()
+        if clocks is None or not extent.missing(clocks):
+            return replace(message, vetted=extent)
+        part = vet.split(message.update, clocks)  # fits later, too: clocks only grow
+        return replace(message, vetted=extent, fits=(part, vet.parse(part)))
     except BadUpdate as error:
         return replace(message, vetted=error)

@@ -248,7 +248,7 @@ class Place:
 
     def _hear(self, frame: bytes, message: Message) -> None:
         if self._looks is None and is_long(message):
-            self._looks = Looks(self.door.hub, self.door.intake, self._looked_at, self._done)
+            self._looks = Looks(self.door.hub, self.name, self.door.intake, self._looked_at, self._done)
         if self._looks is not None:
             self._looks.add(frame, message)
         elif self.seat is not None:

@@ -128,7 +128,7 @@ class RoomCore:
                         raise Forbidden("this connection may read only")
                     message = Update(update := vet.EMPTY)
                 extent = message.extent()
-                self._inbox.append(Incoming(update, extent, peer, receipt))
+                self._inbox.append(Incoming(update, extent, peer, receipt, message.fits))
                 self._rouse()
                 return None
             case Awareness(update):

@@ -178,8 +178,7 @@ class Uptake:
                 item = queue.popleft()
                 part = item
                 if lacks := item.extent.missing(clocks):
-                    update = vet.split(item.update, clocks)
-                    part = Incoming(update, vet.parse(update), item.sender)
+                    part = _that_fits(item, clocks)
                 here, part.update = replica.cuts(part.update)
                 if here:
                     queue.appendleft(item)
@@ -224,6 +223,15 @@ class Uptake:
         self._gaps.hold(item, self._replica.clocks)
         if item.sender is not None:
             lacking[item.sender] = None
+
+
+def _that_fits(item: Incoming, clocks: dict[int, int]) -> Incoming:
+    """The part of an update that a document with `clocks` can take in."""
+    found, item.fits = item.fits, None
+    if found is None or found[1].missing(clocks):  # the room was read anew since
+        update = vet.split(item.update, clocks)
+        found = update, vet.parse(update)
+    return Incoming(*found, item.sender)
 
 
 def _joined(items: list[Incoming]) -> bytes:

@@ -11,10 +11,13 @@ from pycrdt import Doc, Text
 
 from collab.errors import BadMessage, BadUpdate
 from collab.looks import Looks, is_long
+from collab.room import RoomCore
 from collab.vetting import LONG
 from collab.wire import vet
+from collab.wire.lib0 import var_uint
 from collab.wire.messages import Awareness, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 from tests.support.waiting import until
+from tests.test_room import Somebody as Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +35,12 @@ class House:
         self.taken: list[Message] = []
         self.refused = refused
         self._tasks: set[asyncio.Task[None]] = set()
-        self.looks = Looks(self, self, self.take, lambda: self.said.append("done"))  # type: ignore[arg-type]
+        self.core = RoomCore("house")
+        self.looks = Looks(self, "house", self, self.take, lambda: self.said.append("done"))  # type: ignore[arg-type]
+
+    def find(self, room: str) -> House:
+        assert room == "house"
+        return self
 
     def start_soon(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.add(asyncio.get_running_loop().create_task(call()))
@@ -84,6 +92,37 @@ async def test_what_was_seen_comes_with_it():
     await house.over()
     [taken] = house.taken
     assert isinstance(taken, Update) and taken.vetted == vet.parse(long) == taken.extent()
+
+
+async def test_the_part_that_fits_is_cut_out_aside(monkeypatch):
+    """Of one that builds on what is not there; a document of megabytes would be walked through twice on the loop."""
+    house = House()
+    theirs = b"\x01\x01\x07\x00\x04\x01\x01t\x01a\x00"
+    house.core.join(writer := Writer())
+    house.core.receive(writer, Update(theirs), 0)
+    house.core.tick(0, 0)
+    ranges = LONG // 2
+    lacking = b"\x00\x01\x07" + var_uint(ranges + 1) + b"\x00\x01" * ranges + b"\x01\x01"
+    house.looks.add(b"", Update(lacking))
+    await house.over()
+    [taken] = house.taken
+    assert isinstance(taken, Update) and taken.fits is not None
+    part, extent = taken.fits
+    assert set(extent.deletes) == {(7, 0, 1)} and extent == vet.parse(part)
+    monkeypatch.setattr(vet, "split", lambda *args: pytest.fail("cut again"))
+    house.core.receive(writer, taken, 0)
+    house.core.tick(0, 0)
+    assert vet.parse(house.core.doc.get_update()).deletes == ((7, 0, 1),) and house.core.gaps.waits(writer)
+
+
+async def test_what_was_cut_out_for_a_document_that_was_given_up_is_cut_out_again():
+    core = RoomCore("anew")
+    whole = b"\x01\x02\x07\x00\x04\x01\x01t\x01a\x84\x09\x00\x01b\x00"
+    part = b"\x01\x01\x07\x05\x84\x07\x04\x01b\x00"  # of one that had more
+    core.join(writer := Writer())
+    core.receive(writer, Update(whole, fits=(part, vet.parse(part))), 0)
+    core.tick(0, 0)
+    assert core.clocks == {7: 1} and len(core.gaps) == 1
 
 
 async def test_what_is_no_update_is_found_out_once(monkeypatch):

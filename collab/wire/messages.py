@@ -39,10 +39,13 @@ class Content:
     Args:
         update: Its bytes.
         vetted: What came of looking through it, if somebody has done that already.
+        fits: The part of it that the document could take in when somebody looked, and what that covers, if it lacked
+            something then.
     """
 
     update: bytes
     vetted: Extent | BadUpdate | None = field(default=None, compare=False, repr=False)
+    fits: tuple[bytes, Extent] | None = field(default=None, compare=False, repr=False)
 
     def extent(self) -> Extent:
         """What it covers and needs; raises `BadUpdate`."""
