@@ -149,11 +149,12 @@ class Connection:
             self._is_editor = True
             return
         self._speaks = yjs.NAME
-        self._is_editor = frame[:2] == b"\x00\x00"  # how the first frame of every y-websocket client begins
+        shows_token = frame[:2] == yjs.TOKEN
+        self._is_editor = shows_token or frame[:2] == b"\x00\x00"  # how every y-websocket client begins
         if self._dialect is None:
             self._dialect = yjs
             self.refuse(BadRoomName("the room's name is empty") if self._is_editor else BadMessage("unknown protocol"))
-        elif self._verdict is not None:
+        elif self._verdict is not None and not shows_token:
             self.refuse(self._verdict)
 
     # ------------------------------------------------------------------ what comes in (transport.Receiver)
@@ -275,6 +276,11 @@ class Connection:
             if not self._denied:  # once: nobody stays for ever by being denied again and again
                 self._denied = True
                 self._began = self.clock() + DENIED_SECONDS - self._limits.auth_seconds
+
+    def shown(self, place: Place, token: str) -> None:
+        """A client that speaks y-websocket shows a token: what was thought of it without one does not count."""
+        self._dialect, self._verdict = yjs.ASKING, None
+        place.ask(token or self.token)
 
     def trouble(self, place: Place, error: CollabError) -> None:
         """A client with a seat has to go; of a Hocuspocus client only this document."""

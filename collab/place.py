@@ -52,6 +52,9 @@ class Door(Protocol):
     def denied(self, place: Place, error: CollabError) -> None:
         """The client gets no seat there."""
 
+    def shown(self, place: Place, token: str) -> None:
+        """A client that speaks y-websocket shows a token there."""
+
     def trouble(self, place: Place, error: CollabError) -> None:
         """The client, which has a seat, has to go."""
 
@@ -114,6 +117,12 @@ class Place:
 
     # ------------------------------------------------------------------ the way in
 
+    def ask(self, token: str | None) -> None:
+        """The client shows its token in the way of `yjs.Asking`, and waits to hear what it is worth."""
+        self.dialect = yjs.ASKING
+        self._warned = True  # "denied" would be the end for it; that it only reads it hears beside the grant
+        self.knock(token)
+
     def knock(self, token: str | None) -> None:
         """Ask whether the client may come in; or, when it is in already, whether it may stay."""
         self.asked = True
@@ -157,7 +166,7 @@ class Place:
         """The client showed a new token. What it may do now counts from here on."""
         could_write, self.grant, self.wanted = seat.may_write, grant, False
         seat.allow(grant)
-        seat.say(Granted(seat.may_write))
+        self.say(Granted(seat.may_write)) if self.dialect is yjs.ASKING else seat.say(Granted(seat.may_write))
         if could_write and not (seat.may_write or self.dialect.ACKNOWLEDGES):
             # It would go on typing and nobody would see it: y-websocket has no word for "read only".
             self.door.trouble(self, Forbidden("this room may only be read from now on"))
@@ -239,6 +248,10 @@ class Place:
             if self.type(frame):
                 return
             message = self.dialect.decode(frame)
+            if isinstance(message, Denied):  # of a client that is its token (`yjs.Asking`)
+                self.door.hub.metrics.received["auth"].add(len(frame))
+                self.door.shown(self, message.reason)
+                return
         self.door.hub.metrics.received[KINDS[type(message)]].add(len(frame))
         if self.seat is not None:
             self._hear(frame, message)

@@ -207,7 +207,7 @@ async def test_reading_goes_on_when_the_room_is_open(world):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"\x63", b"\x00", b"\x00\x07\x00", b"\x00\x02\x05ab", b"\x03\x03", b"\x80\x00", "text", b"\x02\x00\x00"],
+    [b"", b"\x63", b"\x00", b"\x00\x07\x00", b"\x00\x02\x05ab", b"\x03\x03", b"\x80\x00", "text", b"\x02\x01\x00"],
 )
 async def test_a_frame_that_is_no_message_is_answered_and_counted(world, frame):
     connection, line = await world.join()
@@ -513,6 +513,46 @@ async def test_a_path_that_names_a_room_may_still_be_hocuspocus(world):
     await until(lambda: said(line, "document"), "let in")
     assert said(line, "document")[0] == b"\x02\x02" + var_string("read-write") and line.ended is None
     assert world.hub.find("room") is None
+
+
+@pytest.mark.parametrize(("shown", "scope"), [("good", "read-write"), ("reader", "readonly")])
+async def test_a_y_websocket_client_may_show_its_token_first(world, shown, scope):
+    """Hocuspocus providers 1.x do, and wait to hear what it is worth."""
+    connection, line = world.connect("room", authorize=by_token)
+    connection.received(token(shown))
+    await until(lambda: line.sent, "let in")
+    assert line.sent[0] == b"\x02\x02" + var_string(scope)
+    connection.received(STEP_1)
+    await until(lambda: any(frame[:2] == b"\x00\x01" for frame in line.sent), "synchronised")
+    connection.received(typed("x"))
+    connection.received(token(shown))
+    assert line.sent[-1] == b"\x02\x02" + var_string(scope), "a renewal"
+    await world.hub.flush()
+    assert bool(world.store.commits) == (shown == "good") and line.ended is None
+    connection.received(token("bad"))
+    assert line.sent[-1] == b"\x02\x01" + var_string("no good token") and line.ended == (4401, "no good token")
+
+
+async def test_a_bad_token_of_a_y_websocket_client(world):
+    connection, line = world.connect("room", authorize=by_token)
+    connection.received(token("bad"))
+    assert line.sent == [b"\x02\x01" + var_string("no good token")]
+    assert line.ended == (4401, "no good token")
+    late, line = world.connect("room", authorize=by_token, address="5.6.7.8")
+    world.pass_time(1)
+    late.received(token("good"))
+    assert line.ended is not None and line.ended[0] == 4401, "it had its time"
+
+
+async def test_a_token_where_none_is_wanted(world):
+    """In open mode the client is in already, and waits for an answer all the same."""
+    connection, line = world.connect("room")
+    await until(lambda: line.sent, "greeted")
+    connection.received(token("whatever"))
+    assert line.sent[-1] == b"\x02\x02" + var_string("read-write")
+    connection.received(STEP_1)
+    await until(lambda: any(frame[:2] == b"\x00\x01" for frame in line.sent), "synchronised")
+    assert line.ended is None
 
 
 async def test_one_that_says_nothing_hears_the_verdict_after_a_moment(world):

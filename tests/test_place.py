@@ -76,6 +76,10 @@ class Front:
         self.happened.append("denied")
         self.errors.append(error)
 
+    def shown(self, place: Place, token: str) -> None:
+        self.happened.append(f"shown {token}")
+        place.ask(token)
+
     def trouble(self, place: Place, error: CollabError) -> None:
         self.happened.append("trouble")
         self.errors.append(error)

@@ -10,7 +10,7 @@ from typing import overload
 
 from ..errors import BadMessage
 from .lib0 import expect_end, read_var_bytes, read_var_string, read_var_uint, var_bytes, var_string
-from .messages import Awareness, Denied, Echo, Message, QueryAwareness, SyncStep1, SyncStep2, Update
+from .messages import Awareness, Denied, Echo, Granted, Message, QueryAwareness, SyncStep1, SyncStep2, Update
 
 NAME = "y-websocket"
 ACKNOWLEDGES = False
@@ -19,6 +19,8 @@ ACKNOWLEDGES = False
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = range(4)
 STEP1, STEP2, UPDATE = range(3)
 PERMISSION_DENIED = 0
+"""What servers say. Hocuspocus providers 1.x, which otherwise speak this dialect, show their token with it."""
+TOKEN = bytes((AUTH, PERMISSION_DENIED))
 ECHO = 102
 
 Spoken = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | Denied | Echo
@@ -119,3 +121,31 @@ def encode(message: Message) -> bytes | None:
             return b"\x66" + var_bytes(data)
         case _:
             return None
+
+
+class Asking:
+    """The dialect as Hocuspocus providers 1.x speak it, which begin with a token and wait to hear what it is worth.
+
+    Sources: @hocuspocus/common 1.1.3 src/auth.ts; @hocuspocus/provider 1.1.3 src/MessageReceiver.ts.
+    """
+
+    NAME = NAME  # what many are told looks the same
+    OFFSET = OFFSET
+    ACKNOWLEDGES = ACKNOWLEDGES
+
+    decode = staticmethod(decode)
+    typed = staticmethod(typed)
+
+    @staticmethod
+    def encode(message: Message, /) -> bytes | None:
+        """The frame that says `message`; None when there is no word for it."""
+        match message:
+            case Granted(may_write):
+                return b"\x02\x02" + var_string("read-write" if may_write else "readonly")
+            case Denied(reason):
+                return b"\x02\x01" + var_string(reason)
+            case _:
+                return encode(message)
+
+
+ASKING = Asking()

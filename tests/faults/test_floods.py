@@ -316,8 +316,8 @@ async def test_bad_input_does_not_flood_the_log(figure, full):
 
 @pytest.mark.parametrize(
     "frames",
-    [[(b"\x63", BINARY)], [(sync1(), BINARY), (b"text", TEXT)], [(b"\x02\x00\x01x", BINARY)]],
-    ids=["unknown", "text", "a token"],
+    [[(b"\x63", BINARY)], [(sync1(), BINARY), (b"text", TEXT)], [(b"\x02\x01\x01x", BINARY)]],
+    ids=["unknown", "text", "auth"],
 )
 async def test_a_client_that_is_not_understood_and_comes_straight_back(frames, figure):
     """Providers of other makes come back without a pause: they are refused once for each hold."""

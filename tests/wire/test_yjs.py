@@ -164,3 +164,10 @@ def test_an_echo_is_asked_for_and_given_in_the_same_bytes():
 def test_what_the_dialect_has_no_word_for_is_not_said():
     for message in (Saved(True), Granted(True), TokenWanted(), Stateless("hi"), Close("over")):
         assert yjs.encode(message) is None
+
+
+def test_providers_that_ask_are_told():
+    assert yjs.ASKING.encode(Granted(True)) == b"\x02\x02\x0aread-write"
+    assert yjs.ASKING.encode(Granted(False)) == b"\x02\x02\x08readonly"
+    assert yjs.ASKING.encode(Denied("no")) == b"\x02\x01\x02no"
+    assert yjs.ASKING.encode(QueryAwareness()) == b"\x03" and yjs.encode(Granted(True)) is None
