@@ -23,7 +23,7 @@ from .outlet import KINDS, Dialect
 from .seat import Seat
 from .store.outbox import Event
 from .transport import Socket
-from .wire import vet
+from .wire import vet, yjs
 from .wire.messages import Close, Denied, Granted, Message, Stateless, SyncStep2, Update
 
 

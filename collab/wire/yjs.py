@@ -130,7 +130,6 @@ class Asking:
     """
 
     NAME = NAME  # what many are told looks the same
-    OFFSET = OFFSET
     ACKNOWLEDGES = ACKNOWLEDGES
 
     decode = staticmethod(decode)
