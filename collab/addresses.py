@@ -15,8 +15,8 @@ from .wire.messages import Auth, Close, Denied
 
 CLOSED_ADDRESSES = 100
 """How many closed documents of one socket are remembered, so that what is still sent there is not taken for a knock."""
-SESSION_BYTES = 256
-"""How long the part of an address may be that names a session: all that is said there begins with it."""
+SESSION_LENGTH = 256
+"""How many characters of an address may name a session: all that is said there begins with them."""
 
 
 class House(Door, Protocol):
@@ -91,11 +91,7 @@ class Addresses:
                 place.hear(frame, message)
 
     def _made(self, address: str) -> Place | None:
-        """A new place at `address`, if that is the address of a document, and there may be one more.
-
-        Raises:
-            BadMessage: The address is longer than any.
-        """
+        """A new place at `address`, if that is the address of a document, and there may be one more."""
         house = self._house
         limits, rooms = house.hub.settings.limits, house.hub.settings.rooms
         limit = limits.unauthenticated_documents
@@ -103,11 +99,11 @@ class Addresses:
             house.intake.flooded = True
             house.refuse(TooMany("documents before access is granted", limit))
             return None
-        if len(address) > rooms.name_bytes + SESSION_BYTES:
-            raise BadMessage("the address is too long")
         dialect = Hocuspocus(address)
         try:
             name = checked_name(hocuspocus.document(address).encode(), max_bytes=rooms.name_bytes)
+            if len(address) - len(name) > SESSION_LENGTH:
+                raise BadRoomName("the session's name is too long")
         except BadRoomName as error:
             house.hub.metrics.count_error(error)
             Place(house, "", dialect).say(Denied(str(error)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collab.addresses import CLOSED_ADDRESSES, SESSION_BYTES
+from collab.addresses import CLOSED_ADDRESSES, SESSION_LENGTH
 from collab.wire.hocuspocus import PONG, Hocuspocus
 from collab.wire.messages import Close, Denied, Granted, Saved
 from tests.support.door import Door
@@ -119,11 +119,13 @@ async def test_one_socket_has_so_many_sessions_of_a_document():
             await until_entered(client, "room\0again")
 
 
-async def test_an_address_has_an_end(server):
+async def test_the_name_of_a_session_has_an_end(server):
     async with await Raw.open(server.url, "/") as client:
-        await enter(client, "room\0" + "s" * SESSION_BYTES)
-        await client.send(token("room\0" + "s" * 600 + "s" * SESSION_BYTES, "rw"))
-        assert (await client.closed()).code == 4205
+        await enter(client, "room\0" + "s" * (SESSION_LENGTH - 1))
+        longer = "room\0" + "s" * SESSION_LENGTH
+        await client.send(token(longer, "rw"))
+        assert await client.recv() == Hocuspocus(longer).encode(Denied("the session's name is too long"))
+        await enter(client, "another room")
 
 
 async def test_of_many_documents_not_each_is_logged():
