@@ -127,7 +127,7 @@ def test_limits_and_times_are_those_of_the_settings():
     assert len(rows) > 10
     for row in rows:
         names = re.findall(r"`COLLAB_\w+`", row["setting"])
-        if "default" in row and names:
+        if "default" in row:
             shown = [known[name].show(known[name].info.default) for name in names]
             assert plain(row["default"]) == ",".join(shown).replace(",", ""), row
         elif names:
