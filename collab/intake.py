@@ -57,7 +57,7 @@ class Intake:
         self._pace = pace
         self._slowed = False
         self._waiting = 0
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._longest = 0
         self._before = 0
         self._before_bytes = 0
 
@@ -127,6 +127,7 @@ class Intake:
         """A message has to wait for its room. Nothing is paused while something that the room waits for may come."""
         self._waiting += 1
         self._waiting_bytes += size
+        self._longest = max(self._longest, size)
         known = self.granted
         if self._visitor is not None and not known:
             try:
@@ -142,7 +143,7 @@ class Intake:
         self.flooded = not known
         if self._waiting > most:
             self._refuse(TooMany("messages before the room is open", most))
-        elif self._waiting_bytes - (size if known else 0) > largest:
+        elif self._waiting_bytes - (self._longest if known else 0) > largest:
             # Not refused for what it sends, be it one message that is longer: reading is paused below, so this is more
             # than the network had in store.
             self._refuse(TooMany("bytes before the room is open", largest))
@@ -168,6 +169,8 @@ class Intake:
         """They wait no longer."""
         self._waiting -= messages
         self._waiting_bytes -= size
+        if not self._waiting:
+            self._longest = 0
         self._resume()
 
     def admitted(self) -> None:

@@ -106,9 +106,10 @@ def test_before_access_messages_are_bounded_and_after_it_reading_pauses():
     assert not client.paused and not client.intake.flooded
     client.intake.keep(200, may_pause=True)
     assert client.paused and not client.refusals, "one message may be longer"
-    client.intake.keep(1, may_pause=True)
-    client.intake.keep(1, may_pause=True)
-    assert len(client.refusals) == 2
+    client.intake.keep(100, may_pause=True)
+    assert not client.refusals, "and what was on its way behind it"
+    client.intake.keep(10, may_pause=True)
+    assert len(client.refusals) == 1
 
 
 def test_a_flood_before_access_is_called_one():
