@@ -194,6 +194,20 @@ async def test_bytes_before_the_room_is_open_are_bounded(world):
     assert line.ended == (1013, "too many bytes before the room is open: the limit is 4000")
 
 
+async def test_one_message_before_the_room_is_open_may_be_longer(world):
+    """A paste, and what its editor said right behind it."""
+    world.store.reads.clear()
+    connection, line = world.connect()
+    connection.received(typed("x" * 6000))
+    connection.received(b"\x03")
+    assert line.paused and line.ended is None
+    world.store.reads.set()
+    await until(lambda: not line.paused, "the room is open")
+    connection.closed(1000)
+    await world.hub.flush()
+    assert str(world.store.document("room").get("t", type=Text)) == "x" * 6000
+
+
 async def test_reading_goes_on_when_the_room_is_open(world):
     world.store.reads.clear()
     connection, line = world.connect()
