@@ -37,7 +37,7 @@ class Decisions:
     ) -> None:
         self.waiting = 0
         self._start_soon = start_soon
-        self.log = log
+        self._log = log
         self._admit = admit
         self._deny = deny
         self._done = done
@@ -71,7 +71,7 @@ class Decisions:
         except CollabError as error:
             found = error
         except Exception:
-            self.log.exception("access could not be decided")
+            self._log.exception("access could not be decided")
             found = Unavailable("access control")
         self.waiting -= 1
         if isinstance(found, Grant):

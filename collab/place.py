@@ -166,7 +166,7 @@ class Place:
         """The client showed a new token. What it may do now counts from here on."""
         could_write, self.grant, self.wanted = seat.may_write, grant, False
         seat.allow(grant)
-        self.say(Granted(seat.may_write)) if self.dialect is yjs.ASKING else seat.say(Granted(seat.may_write))
+        self.say(Granted(seat.may_write))
         if could_write and not (seat.may_write or self.dialect.ACKNOWLEDGES):
             # It would go on typing and nobody would see it: y-websocket has no word for "read only".
             self.door.trouble(self, Forbidden("this room may only be read from now on"))

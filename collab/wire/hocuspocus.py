@@ -116,7 +116,7 @@ class Hocuspocus:
         self.address = address
         self.NAME = f"hocuspocus {address}"
         self._prefix = var_string(address)
-        self.OFFSET = len(self._prefix)
+        self._offset = len(self._prefix)
         self._saved = self._prefix + b"\x08\x01"
 
     def decode(self, frame: bytes) -> Message:
@@ -128,7 +128,7 @@ class Hocuspocus:
 
     def typed(self, frame: bytes) -> bytes | None:
         """The update in a frame on this address whose message is a short one; None of any other."""
-        return yjs.typed(frame, self.OFFSET) if frame.startswith(self._prefix) else None
+        return yjs.typed(frame, self._offset) if frame.startswith(self._prefix) else None
 
     def encode(self, message: Message) -> bytes | None:
         """The frame that says `message`; None when there is no word for it."""
