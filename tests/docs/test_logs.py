@@ -35,7 +35,7 @@ def source(folder: Path, text: str, name: str = "collab.x") -> logs.Source:
 
 def test_every_event_of_the_code_is_on_the_page():
     """Found a second time, more simply: whatever looks like a call of a logger."""
-    called = r"\blog(?:ger)?\.(?:debug|info|warning|error|exception)\(\s*\"([^\"]+)\""
+    called = r"\b_?log(?:ger)?\.(?:debug|info|warning|error|exception)\(\s*\"([^\"]+)\""
     throttled = r"floods\.log\(\s*\"\w+\",\s*\"([^\"]+)\""
     found: set[str] = set()
     for module in (REPO / "collab").rglob("*.py"):
