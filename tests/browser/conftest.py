@@ -21,7 +21,7 @@ from tests.support.server import REPO, Server
 __all__ = ["figure", "pytest_terminal_summary"]
 
 # Connections that the tests cut themselves, and tokens that are wrong.
-EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED", "status of 401")
+EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "status of 401")
 
 
 @pytest.fixture(scope="module")
