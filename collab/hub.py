@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import gauges, recovery
+from .beats import BEAT_SECONDS, Beat, beat_on
 from .compactor import Compactor
 from .errors import BadUpdate, CollabError, Conflict, DamagedRoom, Draining, NoSuchRoom, TooMany, Unavailable
 from .fence import Panic
@@ -40,8 +41,6 @@ from .yroom import Room
 
 log = get_logger(__name__)
 
-BEAT_SECONDS = 1.0
-"""How often presence expires, liveness is looked at and missing updates are asked for again."""
 BUSY_SECONDS = 0.01
 """How long a tick waits for an application that holds a transaction open."""
 DAMAGED_SECONDS = 10.0
@@ -75,7 +74,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self.compactor.watched = partial(self.quarantine.reading, "compaction")
         self.commits.landed = self.compactor.look_at
         self.commits.broken = self._broken
-        self.beats: set[Callable[[float], None]] = set()
+        self.beats: set[Beat] = set()
         self.stateless: Callable[[str, str, Seat], None] = lambda room, text, seat: None
         self.news: Callable[..., None] = lambda event, room, details: None
         self.draining = self._closed = self._evicting = False
@@ -95,7 +94,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         async with self.store, self.quarantine.beside(self.store), anyio.create_task_group() as self._tasks:
             self.tombs.open(self.store)
             self._tasks.start_soon(self.commits.run)
-            self._tasks.start_soon(self._beat)
+            self._tasks.start_soon(beat_on, self._beating, self.metrics.loop_stall_seconds.observe)
             self._tasks.start_soon(self.compactor.run)
             try:
                 yield self
@@ -384,17 +383,10 @@ class Hub(anyio.AsyncContextManagerMixin):
             except Unavailable:
                 await anyio.sleep(self.settings.store.retry_seconds)
 
-    async def _beat(self) -> None:
-        while True:
-            due = time.monotonic() + BEAT_SECONDS
-            await anyio.sleep(BEAT_SECONDS)
-            now = time.monotonic()
-            self.metrics.loop_stall_seconds.observe(max(0.0, now - due))
-            # Not while a room is read anew: nobody is to be asked for what is lacking by a document that is given up.
-            rooms = [opened.core for opened in self._rooms.values() if opened.holders and not opened.reloading]
-            for beat in [*(core.beat for core in rooms), *self.beats]:
-                try:
-                    beat(now)
-                except Exception:  # one client's trouble is not everybody's
-                    log.exception("beat failed")
-            self.floods.flush()
+    def _beating(self) -> Generator[Beat]:
+        for opened in tuple(self._rooms.values()):
+            # A document that is given up, as its room is read anew, is not to ask anybody for what it lacks.
+            if opened.holders and not (opened.reloading or opened.gone):
+                yield opened.core.beat
+        yield from (beat for beat in tuple(self.beats) if beat in self.beats)
+        yield lambda now: self.floods.flush()

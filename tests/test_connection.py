@@ -121,7 +121,7 @@ class World:
 
 @pytest.fixture
 async def world(monkeypatch):
-    monkeypatch.setattr("collab.hub.BEAT_SECONDS", 1e9)  # time passes when a test says so
+    monkeypatch.setattr("collab.beats.BEAT_SECONDS", 1e9)  # time passes when a test says so
     store = Obedient()
     settings = Settings(
         store={"url": "memory:"},

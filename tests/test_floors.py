@@ -34,7 +34,7 @@ FLOORS: list[list[list[str]]] = [
         ),
         *(["receipts", "outlet", "seat", "letters"], ["link"]),
     ],
-    [["compactor", "yroom", "opened", "gauges", "hub"]],
+    [["beats", "compactor", "yroom", "opened", "gauges", "hub"]],
     [
         ["transport", "intake", "looks", "decisions", "place", "liveness", "addresses", "farewell", "connection"],
         ["desk", "history"],

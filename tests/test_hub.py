@@ -524,7 +524,7 @@ async def test_a_document_that_cannot_tell_the_store_what_it_is_owed(monkeypatch
 
 
 async def test_one_beat_that_fails_is_not_everybodys(monkeypatch):
-    monkeypatch.setattr(hub_module, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("collab.beats.BEAT_SECONDS", 0.01)
     beats: list[float] = []
 
     def fails(now: float) -> None:
@@ -537,7 +537,7 @@ async def test_one_beat_that_fails_is_not_everybodys(monkeypatch):
 
 async def test_a_document_that_is_given_up_asks_for_nothing(monkeypatch):
     """What it says that it has may be lost with it: the answer to such a question would lack just that."""
-    monkeypatch.setattr(hub_module, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("collab.beats.BEAT_SECONDS", 0.01)
     beats: list[float] = []
     async with running() as (hub, store):
         opened = await hub.open("room")

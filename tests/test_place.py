@@ -110,7 +110,7 @@ class Front:
 
 @pytest.fixture
 async def hub(monkeypatch):
-    monkeypatch.setattr("collab.hub.BEAT_SECONDS", 1e9)
+    monkeypatch.setattr("collab.beats.BEAT_SECONDS", 1e9)
     settings = Settings(store={"url": "memory:"}, limits={"connections_per_room": 2, "document_bytes": 1024 * 1024})
     store = Obedient()
     async with Hub(settings, store=store) as hub:

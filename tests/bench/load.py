@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .client import Client, now
@@ -58,6 +60,18 @@ def percentile(weighted: Iterable[tuple[float, int]], part: float) -> float:
     return float("inf")
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection within: with 2,000 clients one takes 40 ms, in which nothing that arrived is read."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@uncollected()
 def run(
     pump: Pump, typists: Sequence[Client], rate: float, seconds: float, *, warm: float = 0.5, drain: float = 3.0,
     acks: bool = False, moves: bool = False, watch: Sequence[Client] | None = None,

@@ -93,6 +93,15 @@ def test_what_stands_beside_one(item, touched, cut):
     assert known.touched(made, walk(made)) is touched and bool(known.cut(made, {7: 4})) is cut
 
 
+def test_a_clients_id_that_looks_like_one_is_none():
+    """Its letters would take the long way into the document, each of them."""
+    client = 268_437_362  # as a varUint f2 8e 80 80 01
+    assert bytes.fromhex("f28e808001") in (made := update(run(text("a"), after(client, 0), client=client)))
+    assert not Pairs().touched(made, walk(made)) and not Pairs().concern(made)
+    made = update(run(text("a"), after(client, 0, "😀"), client=client))
+    assert Pairs().touched(made, walk(made)) and Pairs().concern(made)
+
+
 def test_an_update_may_cut_its_own():
     made = update(run(text("😀"), after(7, 0, "x")))
     assert Pairs().cut(made, {}) == {(7, 1)}
