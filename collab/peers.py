@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -29,7 +29,7 @@ class Tick:
             gets these.
         sole: The one peer that all changes came from, if there is one: it knows them already.
         presence: An awareness update with the states that changed, or None.
-        ids: Whose states these are.
+        ids: Whose states these are; every seat asks whether its own is one of them.
         wall: The time, in seconds since the epoch. Recorded, never used for order.
         begun: The clocks that the tick moved, as they were (client id -> next clock).
         vector: Makes the state vector that the room had when some of its clocks were still those. It costs: there is an
@@ -42,7 +42,7 @@ class Tick:
     merged: tuple[bytes, ...]
     sole: Peer | None
     presence: bytes | None
-    ids: tuple[int, ...]
+    ids: Collection[int]
     wall: float
     begun: Mapping[int, int]
     vector: Callable[[Mapping[int, int]], bytes]

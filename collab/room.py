@@ -9,7 +9,7 @@ the room lacks. So the document never has pending parts, and what it reports is 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from pycrdt import Doc
@@ -248,7 +248,7 @@ class RoomCore:
                 self.tell(ticks)  # what the application did before is not lost with the rest
                 raise
             self._ask(lacking, now)
-        moved, self._moved = tuple(self._moved), {}
+        moved, self._moved = self._moved, {}
         if events or moved:
             ticks.append(self._made(changes, events, before, moved, wall))
         return ticks
@@ -272,7 +272,7 @@ class RoomCore:
         return bool(self._inbox)
 
     def _made(
-        self, changes: list[Change], merged: list[bytes], before: Mapping[int, int], ids: tuple[int, ...], wall: float
+        self, changes: list[Change], merged: list[bytes], before: Mapping[int, int], ids: Collection[int], wall: float
     ) -> Tick:
         """One tick; `before` has the clocks that it moved, as they were."""
         if merged:
