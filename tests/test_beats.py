@@ -49,6 +49,24 @@ async def test_short_beats_share_a_turn():
     assert len(heard) == 10_000 and turns < 1_000
 
 
+async def test_beside_others_who_take_long_a_turn_is_longer():
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        turns += 1
+        time.sleep(0.1)  # of which a beat may have 5 ms: ten times the usual turn
+        asyncio.get_running_loop().call_soon(other)
+
+    def beat(now: float) -> None:
+        while time.monotonic() - now <= TURN_SECONDS:
+            pass
+
+    asyncio.get_running_loop().call_soon(other)
+    await in_turns([beat] * 30)
+    assert 3 <= turns <= 8
+
+
 async def test_who_has_gone_by_then_has_none(monkeypatch):
     """One beat may end another's client."""
     monkeypatch.setattr("collab.beats.BEAT_SECONDS", 0.01)
