@@ -24,6 +24,7 @@ from .wire.halves import Pairs
 from .wire.keyed import Keyed
 from .wire.keystroke import Typed
 from .wire.nesting import Nesting
+from .wire.seams import seams
 from .wire.structs import Extent
 
 SLICE = 200
@@ -54,7 +55,8 @@ class Draft:
             extent = vet.parse(update)
         if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
             raise BadUpdate("it nests shared types too deep")
-        self.doc.apply_update(update)
+        with self.doc.transaction():
+            self._apply(update, extent, None)
         self._advance(extent)
 
     def take_all(self, rows: list[tuple[int, Extent]], updates: list[bytes], poison: list[int]) -> None:
@@ -64,8 +66,13 @@ class Draft:
                 if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
                     poison.append(number)
                 else:
-                    self.doc.apply_update(update)
+                    self._apply(update, extent, None)
                     self._advance(extent)
+
+    def _apply(self, update: bytes, extent: Extent, pairs: Pairs | None) -> None:
+        if (cuts := seams(extent, self.clocks, pairs)) is not None:
+            self.doc.apply_update(cuts)
+        self.doc.apply_update(update)
 
     async def take_plain(self, checkpoint: bytes | None, rows: Sequence[Row]) -> bool:
         """Take in the rows of a log, if there is nothing about them that wants a closer look.
@@ -112,7 +119,7 @@ class Draft:
                     typed = Typed()
                 if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
                     return False
-                self.doc.apply_update(update)
+                self._apply(update, extent, pairs)
                 pairs.add(update, clocks)
                 self._advance(extent)
             if typed:

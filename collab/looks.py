@@ -17,6 +17,7 @@ from .hub import Hub
 from .intake import Intake
 from .wire import vet
 from .wire.messages import Message, SyncStep1, SyncStep2, Update
+from .wire.seams import in_pieces
 
 
 class Looks:
@@ -79,6 +80,8 @@ def _looked_at(message: Update | SyncStep2 | SyncStep1, clocks: Mapping[int, int
             return replace(message, vetted=error)
     try:
         extent = message.extent()
+        if (pieces := in_pieces(message.update, extent)) is not message.update:
+            message, extent = replace(message, update=pieces), vet.parse(pieces)
         if clocks is None or not extent.missing(clocks):
             return replace(message, vetted=extent)
         part = vet.split(message.update, clocks)  # fits later, too: clocks only grow

@@ -24,6 +24,7 @@ from .wire import halves, vet
 from .wire.keyed import Keyed
 from .wire.keystroke import Typed
 from .wire.nesting import Nesting
+from .wire.seams import cuts_much, seams
 from .wire.structs import Point, walk
 from .wire.vet import Extent
 
@@ -268,11 +269,10 @@ class Replica:
         return [halves.mended(update, points) for update in updates]
 
     def apply(self, update: bytes, extent: Extent, begun: dict[int, int]) -> bool:
-        """Take in `update`, which fits and cuts no character; returns whether a clock moved.
+        """Take in `update`, which fits and cuts no character; returns whether a clock moved. Needs a transaction.
 
         Args:
-            update: A vetted update.
-            extent: What it covers.
+            update, extent: A vetted update, and what it covers.
             begun: Gets the clocks that moved, as they were.
 
         Raises:
@@ -285,6 +285,8 @@ class Replica:
         if not self._keyed.fits(update, extent, self.clocks, self.doc.get_update):
             raise BadUpdate("something stands among the values of a key that is none")
         try:
+            if (cuts := seams(extent, self.clocks, self._pairs)) is not None:
+                self.doc.apply_update(cuts)
             self.doc.apply_update(update)
         except ValueError:  # nothing around it was harmed either
             raise BadUpdate("the document does not take this update") from None
@@ -301,7 +303,7 @@ class Replica:
             Panic: yrs failed.
         """
         clocks = self.clocks
-        if len(extent.structs) != 1 or extent.types or extent.keyed or self._pairs.concern(update):
+        if len(extent.structs) != 1 or extent.types or extent.keyed or cuts_much(extent) or self._pairs.concern(update):
             return None
         client, start, end = extent.structs[0]
         known = clocks.get(client, 0)

@@ -120,7 +120,8 @@ def read(update: bytes) -> Extent | None:
     elif not runs:
         return None
     deleted = () if deletion is None else (deletion,)
-    return Extent(tuple(runs), deleted, needs, entwined, 0, (), (), (), tuple(after), tuple(before))
+    longest = max([end - clock for _, clock, end in runs], default=0)
+    return Extent(tuple(runs), deleted, needs, entwined, 0, (), (), (), tuple(after), tuple(before), (), longest)
 
 
 def _letters(update: bytes, found: re.Match[bytes]) -> Extent | None:
@@ -139,7 +140,9 @@ def _letters(update: bytes, found: re.Match[bytes]) -> Extent | None:
     if size[0] != len(text) or end > MAX_CLOCK or (ref == client and needed >= clock):
         return None
     after = (((client, clock, end), (ref, needed)),)
-    return _new(Extent, (((client, clock, end),), (), {ref: needed + 1}, False, 0, (), (), (), after, (), ()))
+    return _new(
+        Extent, (((client, clock, end),), (), {ref: needed + 1}, False, 0, (), (), (), after, (), (), len(text))
+    )
 
 
 def _deletion(deletes: bytes) -> tuple[int, int, int] | None:

@@ -53,6 +53,7 @@ class Extent(NamedTuple):
         after: Its structs that have an origin and no right origin, each with it.
         before: The ids beside which its structs stand that have a right origin: these, and their origins.
         marks: Its formats that have no right origin.
+        longest: The length of its longest string.
     """
 
     structs: tuple[Range, ...]
@@ -66,6 +67,7 @@ class Extent(NamedTuple):
     after: tuple[tuple[Range, Point], ...] = ()
     before: tuple[Point, ...] = ()
     marks: tuple[Point, ...] = ()
+    longest: int = 0
 
     def lacks(self, clocks: Mapping[int, int]) -> tuple[int, int] | None:
         """What a document that has `clocks` (client id -> next clock) lacks of that which this update builds on.
@@ -170,7 +172,7 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True, mos
     keyed, after, before, marks = list[Range](), list[tuple[Range, Point]](), list[Point](), list[Point]()
     clients, at = read_var_uint(data, 0)
     _check(clients, most and most.clients, "clients")
-    announced = 0
+    announced = longest = 0
     for _ in range(clients):
         count, at = read_var_uint(data, at)
         announced += count
@@ -220,6 +222,8 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True, mos
                 body = at
                 if kind == STRING:
                     length, at = text_length(data, at)
+                    if length > longest:
+                        longest = length
                 else:
                     length, at = pass_content(kind, data, at)
                     if kind == TYPE:
@@ -280,6 +284,7 @@ def walk(data: bytes, blocks: Blocks | None = None, *, deletes: bool = True, mos
         tuple(after),
         tuple(before),
         tuple(marks),
+        longest,
     )
 
 

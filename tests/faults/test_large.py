@@ -49,6 +49,18 @@ def deletions(count: int) -> list[bytes]:
     return [letters(2 * count), b"\x00\x01\x07" + var_uint(count) + ranges]
 
 
+def insertions(count: int) -> list[bytes]:
+    """A letter behind every 20th one of a text."""
+    structs = b"".join(b"\xc4\x07%b\x07%b\x01y" % (var_uint(20 * n), var_uint(20 * n + 1)) for n in range(count))
+    return [letters(20 * count), b"\x01" + var_uint(count) + b"\x09\x00" + structs + b"\x00"]
+
+
+def merged(count: int) -> list[bytes]:
+    """A text and the deletion of every 20th letter of it, in one update, as who merges updates sends them."""
+    ranges = b"".join(var_uint(20 * nth) + b"\x01" for nth in range(count))
+    return [letters(20 * count)[:-1] + b"\x01\x07" + var_uint(count) + ranges]
+
+
 def marks(count: int) -> list[bytes]:
     """Every letter bold, one by one."""
     structs, clock = bytearray(), 0
@@ -81,10 +93,12 @@ def is_compacted(server: Server) -> bool:
         (pieces, 2_000_000, 10_000_000),
         (clients, 20_000, 100_000),
         (deletions, 100_000, 1_000_000),
+        (insertions, 50_000, 200_000),
+        (merged, 50_000, 200_000),
         (lambda size: [letters(size)], 5_000_000, 5_000_000),
         (marks, 33_000, 100_000),
     ],
-    ids=["pieces", "clients", "deletions", "one text", "marks"],
+    ids=["pieces", "clients", "deletions", "insertions", "merged", "one text", "marks"],
 )
 async def test_one_large_update(make: Callable[[int], list[bytes]], short, long, full, figure):
     updates = make(long if full else short)
@@ -114,7 +128,7 @@ async def test_one_large_update(make: Callable[[int], list[bytes]], short, long,
         f"F13, {sum(map(len, updates)) / 1e6:.1f} MB: stored after {saved:.1f} s, compacted after {compacted:.1f} s; "
         f"others waited for {1000 * worst:.0f} ms at most, the document library needs {1000 * least:.0f} at once"
     )
-    assert worst < 0.25 + 2 * least
+    assert worst < 0.25 + 2 * min(least, 1.0)  # some take the library half a minute (`wire/seams.py`)
 
 
 @pytest.mark.parametrize("goes", ["at once", "when it is saved"])
