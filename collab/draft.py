@@ -88,13 +88,23 @@ class Draft:
         try:
             for updates in _slices(rows):
                 long = {one: await vetting.extent(one) for one in updates if len(one) >= vetting.LONG}
+                for one, extent in long.items():  # it is all there is in this slice
+                    await vetting.aside(len(one), self._look_ahead, one, extent)
                 if not fenced(self._take_plain, updates, long):
                     return False
+                for part in (self._pairs, self.nesting, self.keyed):
+                    part.overlook()
                 await let_others_run()
             there = vet.parse_state_vector(fenced(self.doc.get_state))
         except (BadMessage, Panic):
             return False
         return there == self.clocks and self.can_be_written()
+
+    def _look_ahead(self, update: bytes, extent: Extent) -> None:
+        self._pairs.look(update, self.clocks)
+        self.keyed.look(extent, self.clocks)
+        if extent.types:
+            self.nesting.look(update, self.clocks)
 
     def _take_plain(self, updates: Iterable[bytes], vetted: Mapping[bytes, Extent]) -> bool:
         typed, clocks, pairs, keyed = Typed(), self.clocks, self._pairs, self.keyed

@@ -7,17 +7,21 @@ what came already waits: each client's messages are taken in in their order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeGuard
+
+from anyio.lowlevel import checkpoint as let_others_run
 
 from . import vetting
 from .errors import BadMessage, BadUpdate
 from .hub import Hub
 from .intake import Intake
+from .replica import Replica
 from .wire import vet
 from .wire.messages import Message, SyncStep1, SyncStep2, Update
 from .wire.seams import in_pieces
+from .wire.structs import Extent
 
 
 class Looks:
@@ -52,13 +56,18 @@ class Looks:
         go_on = True
         while go_on and self._line:
             frame, message = self._line[0]
+            replica: Replica | None = None
             if is_long(message):
                 size = len(message.state_vector if isinstance(message, SyncStep1) else message.update)
                 opened = self._hub.find(self._room)
-                clocks = None if opened is None else dict(opened.core.clocks)
-                message = await vetting.aside(size, _looked_at, message, clocks)
+                replica = None if opened is None else opened.core.replica
+                message = await vetting.aside(size, _looked_at, message, replica)
             go_on = self._take(frame, message)
             self._line.popleft()
+            if replica is not None:
+                await let_others_run()  # it is taken in by the tick
+                for part in (replica.pairs, replica.nesting, replica.keyed):
+                    part.overlook()
         self._line.clear()
         self._intake.let_go()
         self._done()
@@ -71,8 +80,8 @@ def is_long(message: Message) -> TypeGuard[Update | SyncStep2 | SyncStep1]:
     return isinstance(message, Update | SyncStep2) and len(message.update) >= vetting.LONG
 
 
-def _looked_at(message: Update | SyncStep2 | SyncStep1, clocks: Mapping[int, int] | None) -> Message:
-    """`message`, and what came of looking through it; `clocks` are those of the document, if it is there."""
+def _looked_at(message: Update | SyncStep2 | SyncStep1, replica: Replica | None) -> Message:
+    """`message`, and what came of looking through it; `replica` is that of its room, if it is there."""
     if isinstance(message, SyncStep1):
         try:
             return replace(message, vetted=message.clocks())
@@ -82,9 +91,23 @@ def _looked_at(message: Update | SyncStep2 | SyncStep1, clocks: Mapping[int, int
         extent = message.extent()
         if (pieces := in_pieces(message.update, extent)) is not message.update:
             message, extent = replace(message, update=pieces), vet.parse(pieces)
-        if clocks is None or not extent.missing(clocks):
+        if replica is None:
+            return replace(message, vetted=extent)
+        clocks = dict(replica.clocks)
+        if not extent.missing(clocks):
+            _look_ahead(replica, message.update, extent)
             return replace(message, vetted=extent)
         part = vet.split(message.update, clocks)  # fits later, too: clocks only grow
-        return replace(message, vetted=extent, fits=(part, vet.parse(part)))
+        fits = vet.parse(part)
+        _look_ahead(replica, part, fits)
+        return replace(message, vetted=extent, fits=(part, fits))
     except BadUpdate as error:
         return replace(message, vetted=error)
+
+
+def _look_ahead(replica: Replica, update: bytes, extent: Extent) -> None:
+    """Do of the work of taking it in what can be done here."""
+    replica.pairs.look(update, replica.clocks)
+    replica.keyed.look(extent, replica.clocks)
+    if extent.types:
+        replica.nesting.look(update, replica.clocks)

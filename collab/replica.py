@@ -85,6 +85,7 @@ class Replica:
         applying: Whether updates are applied now, so that what the document reports is not the application's.
         at_once: Whether nothing is taken in late, since somebody looks at the document all the time.
         hand: Who writes down what is in hand.
+        pairs, nesting, keyed: Its characters of two code units; how deep it is nested; its values of keys.
     """
 
     def __init__(
@@ -100,11 +101,10 @@ class Replica:
         self._events: list[bytes] = []
         self._full: bytes | None = None
         self._subscription: Subscription | None = None
-        self._doc: Doc[Any]
         self.clocks: dict[int, int]
-        self._pairs: halves.Pairs
-        self._nesting: Nesting
-        self._keyed: Keyed
+        self.pairs: halves.Pairs
+        self.nesting: Nesting
+        self.keyed: Keyed
         self.replace(doc, nesting, keyed)
 
     def replace(self, doc: Doc[Any], nesting: Nesting | None = None, keyed: Keyed | None = None) -> None:
@@ -112,17 +112,17 @@ class Replica:
         self._late = Typed()
         self._observe(doc)
         whole = self.difference(b"\x00") if self.clocks else vet.EMPTY  # kept for whoever joins first
-        self._pairs = halves.Pairs()
+        self.pairs = halves.Pairs()
         with suppress(BadUpdate):  # what nobody may send, the owner of the document may have written
-            self._pairs.add(whole, {})
+            self.pairs.add(whole, {})
         if nesting is None:
             nesting = Nesting(None if len(whole) > len(vet.EMPTY) else 0)
-        self._nesting = nesting
+        self.nesting = nesting
         if keyed is None:
             keyed = Keyed()
             with suppress(BadMessage):
                 keyed.add(walk(whole), {})
-        self._keyed = keyed
+        self.keyed = keyed
         self._outside.clear()
 
     def _observe(self, doc: Doc[Any]) -> None:
@@ -157,7 +157,7 @@ class Replica:
     @property
     def looks(self) -> int:
         """How often the whole document was looked at, to tell how deep it is."""
-        return self._nesting.looks
+        return self.nesting.looks
 
     # ------------------------------------------------------------------ what the document reports
 
@@ -189,10 +189,10 @@ class Replica:
         outside, self._outside = self._outside, []
         try:
             for update, extent in [(update, vet.parse(update)) for update in outside]:
-                self._pairs.add(update, self.clocks)
-                self._keyed.add(extent, self.clocks)
+                self.pairs.add(update, self.clocks)
+                self.keyed.add(extent, self.clocks)
                 if extent.types:
-                    self._nesting.admit(update, self.clocks, self.doc.get_update)
+                    self.nesting.admit(update, self.clocks, self.doc.get_update)
                 self._advance(extent, begun)
         except BadUpdate:  # what nobody may send, the owner of the document may write
             for client, clock in vet.parse_state_vector(fenced(self.doc.get_state)).items():
@@ -244,12 +244,12 @@ class Replica:
 
         When there are none, the second is the update with those mended that it cuts of its own.
         """
-        if not self._pairs.concern(update):
+        if not self.pairs.concern(update):
             return _NONE, update
-        cut = self._pairs.cut(update, self.clocks)
+        cut = self.pairs.cut(update, self.clocks)
         if not cut:
             return cut, update
-        return {point for point in cut if point in self._pairs}, halves.mended(update, cut)
+        return {point for point in cut if point in self.pairs}, halves.mended(update, cut)
 
     def mend(self, points: set[Point], coming: Iterable[bytes]) -> list[bytes]:
         """Turn the characters at `points` into what Yjs makes of halves, and all others that `coming` updates cut.
@@ -261,10 +261,10 @@ class Replica:
         theirs = set[Point]().union(*map(halves.pairs, updates))
         for update in updates:  # all at once, as this takes long in a large document
             cuts = halves.cuts(update, self.clocks)
-            points = points | {point for point in cuts if point in self._pairs or point in theirs}
+            points = points | {point for point in cuts if point in self.pairs or point in theirs}
         doc: Doc[Any] = Doc(client_id=self.doc.client_id)
         doc.apply_update(halves.mended(self.doc.get_update(), points))
-        self._pairs.forget(points)
+        self.pairs.forget(points)
         self._observe(doc)
         return [halves.mended(update, points) for update in updates]
 
@@ -280,18 +280,18 @@ class Replica:
         """
         if vet.crowded(extent, self.clocks):
             raise BadUpdate(f"more than {vet.MAX_CLIENTS} clients have written in this document")
-        if extent.types and not self._nesting.admit(update, self.clocks, self.doc.get_update):
+        if extent.types and not self.nesting.admit(update, self.clocks, self.doc.get_update):
             raise BadUpdate("shared types are nested too deep")
-        if not self._keyed.fits(update, extent, self.clocks, self.doc.get_update):
+        if not self.keyed.fits(update, extent, self.clocks, self.doc.get_update):
             raise BadUpdate("something stands among the values of a key that is none")
         try:
-            if (cuts := seams(extent, self.clocks, self._pairs)) is not None:
+            if (cuts := seams(extent, self.clocks, self.pairs)) is not None:
                 self.doc.apply_update(cuts)
             self.doc.apply_update(update)
         except ValueError:  # nothing around it was harmed either
             raise BadUpdate("the document does not take this update") from None
-        self._pairs.add(update, self.clocks)
-        self._keyed.add(extent, self.clocks)
+        self.pairs.add(update, self.clocks)
+        self.keyed.add(extent, self.clocks)
         return self._advance(extent, begun)
 
     def apply_plain(self, update: bytes, extent: Extent, begun: dict[int, int]) -> list[bytes] | None:
@@ -303,13 +303,13 @@ class Replica:
             Panic: yrs failed.
         """
         clocks = self.clocks
-        if len(extent.structs) != 1 or extent.types or extent.keyed or cuts_much(extent) or self._pairs.concern(update):
+        if len(extent.structs) != 1 or extent.types or extent.keyed or cuts_much(extent) or self.pairs.concern(update):
             return None
         client, start, end = extent.structs[0]
         known = clocks.get(client, 0)
         if start != known or extent.missing(clocks) or (not known and vet.crowded(extent, clocks)):
             return None
-        if not self._keyed.fits(update, extent, clocks, self.doc.get_update):
+        if not self.keyed.fits(update, extent, clocks, self.doc.get_update):
             return None
         self.applying = True
         try:
@@ -321,7 +321,7 @@ class Replica:
         finally:
             self.applying = False
             events, self._events = self._events, []
-        self._keyed.add(extent, clocks)
+        self.keyed.add(extent, clocks)
         begun[client] = known
         clocks[client] = end
         return events
@@ -341,7 +341,7 @@ class Replica:
         known = clocks.get(client, 0)
         if start != known or extent.missing(clocks) or extent.deletes or (not known and vet.crowded(extent, clocks)):
             return False
-        if self._pairs.touched(update, extent) or self._keyed.touched(extent):
+        if self.pairs.touched(update, extent) or self.keyed.touched(extent):
             return False
         if not self._late.add(update, client, start, end):
             return False

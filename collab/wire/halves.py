@@ -13,12 +13,27 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from .lib0 import read_var_string, var_string
 from .structs import ORIGIN, RIGHT_ORIGIN, STRING, Blocks, Extent, Point, Struct, blocks_of, walk
 
 _ASTRAL = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")
 """What a character of two code units looks like in UTF-8. Other bytes may look so, too: it is a first look."""
+
+
+class _Look(NamedTuple):
+    """What was found of an update: the clocks that its clients had then, what it cuts, and where its own pairs are."""
+
+    update: bytes
+    version: int
+    clocks: Mapping[int, int]
+    cut: set[Point]
+    seconds: list[tuple[int, array[int]]]
+
+    def fits(self, clocks: Mapping[int, int]) -> bool:
+        """Whether its clients are still where they were."""
+        return all(clocks.get(client, 0) == clock for client, clock in self.clocks.items())
 
 
 class Pairs:
@@ -29,6 +44,8 @@ class Pairs:
 
     def __init__(self) -> None:
         self._seconds: dict[int, array[int]] = {}
+        self._version = 0
+        self._look: _Look | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._seconds.values()))
@@ -42,12 +59,12 @@ class Pairs:
 
     def concern(self, update: bytes) -> bool:
         """Whether an update has, or could cut, such a character. Most have none, in documents that have none."""
-        return bool(self._seconds) or _has_any(update)
+        return bool(self._seconds) or _ASTRAL.search(update) is not None
 
     def touched(self, update: bytes, extent: Extent) -> bool:
         """The same for an update that deletes nothing and repeats nothing, asked closely: what does it stand beside?"""
-        if _has_any(update):
-            return True
+        if _ASTRAL.search(update) is not None and next(_seconds(update), None) is not None:
+            return True  # and not only the id of its client looks like one, as one in 200 does
         if not self._seconds:
             return False
         return any((client, clock + 1) in self for _, (client, clock) in extent.after) or any(
@@ -58,7 +75,9 @@ class Pairs:
         """Note the characters of an update that fits a document with `clocks`, which is about to take it in."""
         if _ASTRAL.search(update) is None:
             return
-        for client, seconds in _seconds(update):
+        look = self._look
+        self._version += 1
+        for client, seconds in look.seconds if look is not None and look.update is update else _seconds(update):
             new = bisect_left(seconds, clocks.get(client, 0) + 1)  # a client's clock only grows: these come behind
             if new < len(seconds):
                 self._seconds.setdefault(client, array("I")).extend(seconds[new:])
@@ -67,6 +86,7 @@ class Pairs:
         """Note the characters of any update, be they known already or come before known ones."""
         if _ASTRAL.search(update) is None:
             return
+        self._version += 1
         for client, seconds in _seconds(update):
             known = self._seconds.setdefault(client, array("I"))
             if not known or seconds[0] > known[-1]:
@@ -76,15 +96,37 @@ class Pairs:
 
     def cut(self, update: bytes, clocks: Mapping[int, int]) -> set[Point]:
         """Which characters of a document that has `clocks`, or of its own, `update` cuts in two: their second half."""
-        astral = _ASTRAL.search(update) is not None
-        if not (astral or self._seconds):
+        if not self.concern(update):
             return set()
-        found = cuts(update, clocks)
+        look = self._look
+        if look is None or look.update is not update or look.version != self._version or not look.fits(clocks):
+            look = self._looked(update, clocks)
+        return look.cut
+
+    def look(self, update: bytes, clocks: Mapping[int, int]) -> None:
+        """Do what `cut` and `add` would have to, for an update that is long; may be on another thread.
+
+        It counts if nothing that matters has changed when they are called for the same update. `overlook` lets it go.
+        """
+        if self.concern(update):
+            self._look = self._looked(update, clocks)
+
+    def overlook(self) -> None:
+        """What was found of an update is not needed any more."""
+        self._look = None
+
+    def _looked(self, update: bytes, clocks: Mapping[int, int]) -> _Look:
+        version = self._version
+        blocks: Blocks = []
+        found = _cuts(walk(update, blocks), blocks, clocks)
         cut = {point for point in found if point in self}
-        return cut | (found & pairs(update)) if astral else cut
+        seconds = list(_seconds_in(blocks, update)) if _ASTRAL.search(update) is not None else []
+        cut |= found & {(client, clock) for client, own in seconds for clock in own}
+        return _Look(update, version, {client: clocks.get(client, 0) for client, _ in blocks}, cut, seconds)
 
     def forget(self, points: Iterable[Point]) -> None:
         """The characters at `points` are whole no more."""
+        self._version += 1
         gone: dict[int, set[int]] = {}
         for client, clock in points:
             gone.setdefault(client, set()).add(clock)
@@ -107,7 +149,10 @@ def pairs(update: bytes) -> set[Point]:
 def cuts(update: bytes, clocks: Mapping[int, int]) -> set[Point]:
     """Where an update may cut what a document with `clocks` has: between (client, clock - 1) and (client, clock)."""
     blocks: Blocks = []
-    extent = walk(update, blocks)
+    return _cuts(walk(update, blocks), blocks, clocks)
+
+
+def _cuts(extent: Extent, blocks: Blocks, clocks: Mapping[int, int]) -> set[Point]:
     found: set[Point] = set()
     for client, structs in blocks:
         known = clocks.get(client, 0)
@@ -179,14 +224,13 @@ def _add_deletions(extent: Extent, found: set[Point]) -> None:
         found.add((client, end))
 
 
-def _has_any(update: bytes) -> bool:
-    """Whether an update has such a character. One client in 200 has an id that looks like one, in all its updates."""
-    return _ASTRAL.search(update) is not None and next(_seconds(update), None) is not None
-
-
 def _seconds(update: bytes) -> Iterator[tuple[int, array[int]]]:
     """For each client, the clocks of the second halves of its characters of two code units, in order."""
-    for client, structs in blocks_of(update):
+    return _seconds_in(blocks_of(update), update)
+
+
+def _seconds_in(blocks: Blocks, update: bytes) -> Iterator[tuple[int, array[int]]]:
+    for client, structs in blocks:
         clocks = array("I")
         for struct in structs:
             if struct.kind == STRING and _ASTRAL.search(update, struct.body, struct.to) is not None:

@@ -38,11 +38,33 @@ _Rows = dict[int, _Row]
 """For each client."""
 
 
+class _Look(NamedTuple):
+    """What was found of an update, and of what that depends.
+
+    Args:
+        extent: What the update covers.
+        version: That of the rows.
+        clocks: What its clients had.
+        concerns: Whether it has values of keys.
+        new: Those that are new.
+        harms: Whether it puts among values what is none, or a value that is longer than one.
+    """
+
+    extent: Extent
+    version: int
+    clocks: Mapping[int, int]
+    concerns: bool
+    new: _Rows
+    harms: bool
+
+
 class Keyed:
     """Where a document has values of keys."""
 
     def __init__(self) -> None:
         self._rows: _Rows = {}
+        self._version = 0
+        self._look: _Look | None = None
 
     def __len__(self) -> int:
         """How many rows of values without a hole there are."""
@@ -63,22 +85,19 @@ class Keyed:
         rows = self._rows
         if not rows and not extent.keyed:
             return True
-        new: _Rows = {}
-        if self._concerns(extent):
-            values = self._new(extent, clocks)
-            if living([value for value in values if value[2] - value[1] > 1], extent.deletes):
-                return False
-            _note(new, values)
-            if any(_in(new, mark) for mark in extent.marks):
-                return False
-        if any(_in(rows, point) or _in(new, point) for point in extent.before):
+        look, self._look = self._found(extent, clocks), None
+        if look.harms:
             return False
+        new = look.new
         edges: dict[int, int] = {}
         for client, start, end in extent.structs:
             known = clocks.get(client, 0)
             if start < known < end and _in(rows, (client, known - 1)) != _in(new, (client, known)):
                 edges[client] = known
-        return not edges or not _joins(update, edges, clocks, since)
+        if edges and _joins(update, edges, clocks, since):
+            return False
+        self._look = look
+        return True
 
     def touched(self, extent: Extent) -> bool:
         """Whether an update has values of keys in it, or stands beside one."""
@@ -87,8 +106,45 @@ class Keyed:
 
     def add(self, extent: Extent, clocks: Mapping[int, int]) -> None:
         """Note the values in an update that a document with `clocks` takes in."""
-        if self._concerns(extent):
-            _note(self._rows, self._new(extent, clocks))
+        if not self._rows and not extent.keyed:
+            return
+        look = self._found(extent, clocks)
+        self._look = None
+        if look.concerns:
+            self._version += 1
+            _append(self._rows, look.new)
+
+    def look(self, extent: Extent, clocks: Mapping[int, int]) -> None:
+        """Do what `fits` and `add` would have to, for an update that is long; may be on another thread.
+
+        It counts if nothing that matters has changed when they are called for the same one. `overlook` lets it go.
+        """
+        if self._rows or extent.keyed:
+            self._look = self._looked(extent, clocks)
+
+    def overlook(self) -> None:
+        """What was found of an update is not needed any more."""
+        self._look = None
+
+    def _found(self, extent: Extent, clocks: Mapping[int, int]) -> _Look:
+        look = self._look
+        if look is None or look.extent is not extent or look.version != self._version:
+            return self._looked(extent, clocks)
+        same = all(clocks.get(client, 0) == clock for client, clock in look.clocks.items())
+        return look if same else self._looked(extent, clocks)
+
+    def _looked(self, extent: Extent, clocks: Mapping[int, int]) -> _Look:
+        version, rows = self._version, self._rows
+        new: _Rows = {}
+        harms = False
+        if concerns := self._concerns(extent):
+            values = self._new(extent, clocks)
+            harms = bool(living([value for value in values if value[2] - value[1] > 1], extent.deletes))
+            _note(new, values)
+            harms = harms or any(_in(new, mark) for mark in extent.marks)
+        harms = harms or any(_in(rows, point) or _in(new, point) for point in extent.before)
+        there = {client: clocks.get(client, 0) for client, _, _ in extent.structs}
+        return _Look(extent, version, there, concerns, new, harms)
 
     def _concerns(self, extent: Extent) -> bool:
         """Whether there are values of keys in it."""
@@ -147,6 +203,17 @@ def _note(rows: _Rows, found: list[Range]) -> None:
         else:
             starts.append(start)
             ends.append(end)
+
+
+def _append(rows: _Rows, new: _Rows) -> None:
+    """The same for many."""
+    for client, (starts, ends) in new.items():
+        row = rows.setdefault(client, _Row(array("I"), array("I")))
+        joins = bool(row.ends) and row.ends[-1] == starts[0]
+        if joins:
+            row.ends[-1] = ends[0]
+        row.ends.extend(ends[joins:])  # before the other: somebody may be at `look`
+        row.starts.extend(starts[joins:])
 
 
 def _joins(update: bytes, edges: Mapping[int, int], clocks: Mapping[int, int], since: Callable[[bytes], bytes]) -> bool:

@@ -18,7 +18,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .structs import TYPE, Blocks, Point, Struct, blocks_of
 
@@ -62,8 +62,27 @@ class Levels:
                 seen.add(client)
                 at = bisect_left(there, clocks.get(client, 0))
                 del there[at:], deep[at:]
+            deep.append(min(level, _DEEPEST))  # before the other: somebody may be at `look`
             there.append(clock)
-            deep.append(min(level, _DEEPEST))
+
+
+class _Look(NamedTuple):
+    """What was found of an update, and of what else that depends."""
+
+    update: bytes
+    known: Levels
+    floor: int
+    clocks: Mapping[int, int]
+    levels: dict[Point, int]
+
+    def fits(self, update: bytes, known: Levels, floor: int, clocks: Mapping[int, int]) -> bool:
+        """Whether the same would be found now, or less: a type that became known meanwhile is as deep as was supposed
+        at most."""
+        if update is not self.update or known is not self.known or floor != self.floor:
+            return False
+        return all(
+            clocks.get(client, 0) == self.clocks.get(client, 0) for client in {point[0] for point in self.levels}
+        )
 
 
 class Nesting:
@@ -82,6 +101,20 @@ class Nesting:
         self.looks = 0
         self._known = Levels()
         self._exact = False
+        self._look: _Look | None = None
+
+    def look(self, update: bytes, clocks: Mapping[int, int]) -> None:
+        """Do what `admit` would have to, for an update that is long; may be on another thread.
+
+        It counts if nothing that matters has changed when that is called for the same update. `overlook` lets it go.
+        """
+        known, floor = self._known, self.floor
+        before = dict(clocks)
+        self._look = _Look(update, known, floor, before, levels(update, known, floor, before))
+
+    def overlook(self) -> None:
+        """What was found of an update is not needed any more."""
+        self._look = None
 
     def admit(
         self, update: bytes, clocks: Mapping[int, int], document: Callable[[], bytes], limit: int = MAX_NESTING
@@ -94,7 +127,11 @@ class Nesting:
             document: Gives the whole document as an update, without this one. Asked seldom.
             limit: How deep it may go.
         """
-        new = levels(update, self._known, self.floor, clocks)
+        look = self._look
+        if look is not None and look.fits(update, self._known, self.floor, clocks):
+            new = look.levels
+        else:
+            new = levels(update, self._known, self.floor, clocks)
         deepest = max(new.values(), default=0)
         if deepest > limit and not self._exact:
             self.looks += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pycrdt import Doc, Map
+from pycrdt import Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from collab.recovery import same
 from collab.wire.lib0 import var_uint
@@ -32,6 +32,24 @@ def letters(count: int, client: int = 7) -> bytes:
 def pieces(size: int) -> list[bytes]:
     """A text that many people wrote, here and there."""
     return [patchwork(size)[0]]
+
+
+def emoji(size: int) -> list[bytes]:
+    """The same with an emoji in it, for a document that has one: each could be cut in two."""
+    doc: Doc[Any] = Doc(client_id=8)
+    doc.apply_update(patchwork(size)[0])
+    doc.get("text", type=Text).insert(0, "😀")
+    return [b"\x01\x01\x07\x00\x04\x01\x04text\x04%b\x00" % "😀".encode(), doc.get_update()]
+
+
+def paragraphs(count: int) -> list[bytes]:
+    """What a rich text editor makes of a book."""
+    doc: Doc[Any] = Doc(client_id=8)
+    with doc.transaction():
+        children = doc.get("default", type=XmlFragment).children
+        for number in range(count):
+            children.append(XmlElement("paragraph", {"textAlign": "left"}, [XmlText(f"This is paragraph {number}")]))
+    return [doc.get_update()]
 
 
 def clients(count: int) -> list[bytes]:
@@ -91,6 +109,8 @@ def is_compacted(server: Server) -> bool:
     ("make", "short", "long"),
     [
         (pieces, 2_000_000, 10_000_000),
+        (emoji, 2_000_000, 10_000_000),
+        (paragraphs, 10_000, 50_000),
         (clients, 20_000, 100_000),
         (deletions, 100_000, 1_000_000),
         (insertions, 50_000, 200_000),
@@ -98,7 +118,7 @@ def is_compacted(server: Server) -> bool:
         (lambda size: [letters(size)], 5_000_000, 5_000_000),
         (marks, 33_000, 100_000),
     ],
-    ids=["pieces", "clients", "deletions", "insertions", "merged", "one text", "marks"],
+    ids=["pieces", "emoji", "paragraphs", "clients", "deletions", "insertions", "merged", "one text", "marks"],
 )
 async def test_one_large_update(make: Callable[[int], list[bytes]], short, long, full, figure):
     updates = make(long if full else short)
