@@ -19,7 +19,7 @@ from . import vetting
 from .errors import BadMessage, BadUpdate, DamagedRoom
 from .fence import Panic, fenced
 from .store import Row
-from .wire import vet
+from .wire import ahead, vet
 from .wire.halves import Pairs
 from .wire.keyed import Keyed
 from .wire.keystroke import Typed
@@ -88,23 +88,17 @@ class Draft:
         try:
             for updates in _slices(rows):
                 long = {one: await vetting.extent(one) for one in updates if len(one) >= vetting.LONG}
+                about = self._pairs, self.nesting, self.keyed
                 for one, extent in long.items():  # it is all there is in this slice
-                    await vetting.aside(len(one), self._look_ahead, one, extent)
+                    await vetting.aside(len(one), ahead.look, *about, one, extent, self.clocks)
                 if not fenced(self._take_plain, updates, long):
                     return False
-                for part in (self._pairs, self.nesting, self.keyed):
-                    part.overlook()
+                ahead.overlook(*about)
                 await let_others_run()
             there = vet.parse_state_vector(fenced(self.doc.get_state))
         except (BadMessage, Panic):
             return False
         return there == self.clocks and self.can_be_written()
-
-    def _look_ahead(self, update: bytes, extent: Extent) -> None:
-        self._pairs.look(update, self.clocks)
-        self.keyed.look(extent, self.clocks)
-        if extent.types:
-            self.nesting.look(update, self.clocks)
 
     def _take_plain(self, updates: Iterable[bytes], vetted: Mapping[bytes, Extent]) -> bool:
         typed, clocks, pairs, keyed = Typed(), self.clocks, self._pairs, self.keyed

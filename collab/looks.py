@@ -18,10 +18,9 @@ from .errors import BadMessage, BadUpdate
 from .hub import Hub
 from .intake import Intake
 from .replica import Replica
-from .wire import vet
+from .wire import ahead, vet
 from .wire.messages import Message, SyncStep1, SyncStep2, Update
 from .wire.seams import in_pieces
-from .wire.structs import Extent
 
 
 class Looks:
@@ -66,8 +65,7 @@ class Looks:
             self._line.popleft()
             if replica is not None:
                 await let_others_run()  # it is taken in by the tick
-                for part in (replica.pairs, replica.nesting, replica.keyed):
-                    part.overlook()
+                ahead.overlook(replica.pairs, replica.nesting, replica.keyed)
         self._line.clear()
         self._intake.let_go()
         self._done()
@@ -95,19 +93,11 @@ def _looked_at(message: Update | SyncStep2 | SyncStep1, replica: Replica | None)
             return replace(message, vetted=extent)
         clocks = dict(replica.clocks)
         if not extent.missing(clocks):
-            _look_ahead(replica, message.update, extent)
+            ahead.look(replica.pairs, replica.nesting, replica.keyed, message.update, extent, replica.clocks)
             return replace(message, vetted=extent)
         part = vet.split(message.update, clocks)  # fits later, too: clocks only grow
         fits = vet.parse(part)
-        _look_ahead(replica, part, fits)
+        ahead.look(replica.pairs, replica.nesting, replica.keyed, part, fits, replica.clocks)
         return replace(message, vetted=extent, fits=(part, fits))
     except BadUpdate as error:
         return replace(message, vetted=error)
-
-
-def _look_ahead(replica: Replica, update: bytes, extent: Extent) -> None:
-    """Do of the work of taking it in what can be done here."""
-    replica.pairs.look(update, replica.clocks)
-    replica.keyed.look(extent, replica.clocks)
-    if extent.types:
-        replica.nesting.look(update, replica.clocks)

@@ -76,23 +76,23 @@ class Pairs:
         if _ASTRAL.search(update) is None:
             return
         look = self._look
-        self._version += 1
         for client, seconds in look.seconds if look is not None and look.update is update else _seconds(update):
             new = bisect_left(seconds, clocks.get(client, 0) + 1)  # a client's clock only grows: these come behind
             if new < len(seconds):
                 self._seconds.setdefault(client, array("I")).extend(seconds[new:])
+        self._version += 1  # behind it: who looks meanwhile has the old one
 
     def merge(self, update: bytes) -> None:
         """Note the characters of any update, be they known already or come before known ones."""
         if _ASTRAL.search(update) is None:
             return
-        self._version += 1
         for client, seconds in _seconds(update):
             known = self._seconds.setdefault(client, array("I"))
             if not known or seconds[0] > known[-1]:
                 known.extend(seconds)
             else:
                 self._seconds[client] = array("I", sorted({*known, *seconds}))
+        self._version += 1
 
     def cut(self, update: bytes, clocks: Mapping[int, int]) -> set[Point]:
         """Which characters of a document that has `clocks`, or of its own, `update` cuts in two: their second half."""
@@ -118,15 +118,16 @@ class Pairs:
     def _looked(self, update: bytes, clocks: Mapping[int, int]) -> _Look:
         version = self._version
         blocks: Blocks = []
-        found = _cuts(walk(update, blocks), blocks, clocks)
+        extent = walk(update, blocks)
+        there = {client: clocks.get(client, 0) for client, _ in blocks}
+        found = _cuts(extent, blocks, there)
         cut = {point for point in found if point in self}
         seconds = list(_seconds_in(blocks, update)) if _ASTRAL.search(update) is not None else []
         cut |= found & {(client, clock) for client, own in seconds for clock in own}
-        return _Look(update, version, {client: clocks.get(client, 0) for client, _ in blocks}, cut, seconds)
+        return _Look(update, version, there, cut, seconds)
 
     def forget(self, points: Iterable[Point]) -> None:
         """The characters at `points` are whole no more."""
-        self._version += 1
         gone: dict[int, set[int]] = {}
         for client, clock in points:
             gone.setdefault(client, set()).add(clock)
@@ -137,6 +138,7 @@ class Pairs:
                     self._seconds[client] = left
                 else:
                     del self._seconds[client]
+        self._version += 1
 
 
 def pairs(update: bytes) -> set[Point]:

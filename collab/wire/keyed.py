@@ -111,8 +111,8 @@ class Keyed:
         look = self._found(extent, clocks)
         self._look = None
         if look.concerns:
-            self._version += 1
             _append(self._rows, look.new)
+            self._version += 1  # behind it: who looks meanwhile has the old one
 
     def look(self, extent: Extent, clocks: Mapping[int, int]) -> None:
         """Do what `fits` and `add` would have to, for an update that is long; may be on another thread.
@@ -135,15 +135,15 @@ class Keyed:
 
     def _looked(self, extent: Extent, clocks: Mapping[int, int]) -> _Look:
         version, rows = self._version, self._rows
+        there = {client: clocks.get(client, 0) for client, _, _ in extent.structs}
         new: _Rows = {}
         harms = False
         if concerns := self._concerns(extent):
-            values = self._new(extent, clocks)
+            values = self._new(extent, there)
             harms = bool(living([value for value in values if value[2] - value[1] > 1], extent.deletes))
             _note(new, values)
             harms = harms or any(_in(new, mark) for mark in extent.marks)
         harms = harms or any(_in(rows, point) or _in(new, point) for point in extent.before)
-        there = {client: clocks.get(client, 0) for client, _, _ in extent.structs}
         return _Look(extent, version, there, concerns, new, harms)
 
     def _concerns(self, extent: Extent) -> bool:

@@ -67,7 +67,7 @@ class Levels:
 
 
 class _Look(NamedTuple):
-    """What was found of an update, and of what else that depends."""
+    """What was found of an update, and of what else that depends: the clocks are those of its clients."""
 
     update: bytes
     known: Levels
@@ -80,9 +80,7 @@ class _Look(NamedTuple):
         at most."""
         if update is not self.update or known is not self.known or floor != self.floor:
             return False
-        return all(
-            clocks.get(client, 0) == self.clocks.get(client, 0) for client in {point[0] for point in self.levels}
-        )
+        return all(clocks.get(client, 0) == clock for client, clock in self.clocks.items())
 
 
 class Nesting:
@@ -108,9 +106,9 @@ class Nesting:
 
         It counts if nothing that matters has changed when that is called for the same update. `overlook` lets it go.
         """
-        known, floor = self._known, self.floor
-        before = dict(clocks)
-        self._look = _Look(update, known, floor, before, levels(update, known, floor, before))
+        known, floor, blocks = self._known, self.floor, blocks_of(update)
+        there = {client: clocks.get(client, 0) for client, _ in blocks}
+        self._look = _Look(update, known, floor, there, _Levels(blocks, known, floor, there).of_types())
 
     def overlook(self) -> None:
         """What was found of an update is not needed any more."""

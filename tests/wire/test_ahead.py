@@ -10,19 +10,18 @@ from pycrdt import Doc
 
 from collab.errors import BadUpdate
 from collab.replica import Replica
-from collab.wire import vet
+from collab.wire import ahead, vet
+from collab.wire import keyed as keyed_module
 from collab.wire.halves import Pairs
 from collab.wire.keyed import Keyed
+from collab.wire.nesting import Nesting
 from collab.wire.vet import Extent
 from tests.support.histories import Editors, everything
 from tests.wire.test_vet import after, run, text, update
 
 
 def look(replica: Replica, one: bytes, extent: Extent) -> None:
-    replica.pairs.look(one, replica.clocks)
-    replica.keyed.look(extent, replica.clocks)
-    if extent.types:
-        replica.nesting.look(one, replica.clocks)
+    ahead.look(replica.pairs, replica.nesting, replica.keyed, one, extent, replica.clocks)
 
 
 def take(replica: Replica, one: bytes, extent: Extent) -> bool:
@@ -135,6 +134,25 @@ def test_what_came_of_its_client_after_the_look_is_what_it_is():
     assert (7, 2) in keyed and (7, 1) not in keyed and (7, 0) not in keyed
 
 
+def test_a_letter_that_came_after_the_look_is_where_it_is():
+    """And not where the update says: what it puts beside it may be far deeper than it lets believe."""
+    nesting = Nesting()
+    one = update(run(text("a"), client=8), run(b"\x87\x08\x00\x00", client=9))  # a list beside a letter in a root
+    nesting.look(one, {})
+    assert nesting.admit(one, {}, bytes, limit=1) and nesting.floor == 1
+    nesting = Nesting()
+    nesting.floor = 5  # as deep as anything may be by then
+    nesting.look(one, {})
+    asked: list[bytes] = []
+
+    def document() -> bytes:
+        asked.append(b"")
+        return b"\x00\x00"
+
+    nesting.admit(one, {8: 1}, document, limit=5)
+    assert asked, "the letter is there already, so the bound supposes the worst"
+
+
 def test_what_was_found_is_let_go_of():
     """It has the size of the update."""
     replica = Replica(Doc(), None, lambda: None)
@@ -142,6 +160,22 @@ def test_what_was_found_is_let_go_of():
     look(replica, one, vet.parse(one))
     parts = (replica.pairs, replica.nesting, replica.keyed)
     assert any(part._look for part in parts)
-    for part in parts:
-        part.overlook()
+    ahead.overlook(*parts)
     assert not any(part._look for part in parts)
+
+
+def test_who_looks_while_something_is_noted_has_looked_too_early(monkeypatch):
+    keyed = Keyed()
+    late = Extent(((8, 0, 1),), (), {7: 2}, before=((7, 0), (7, 1)))
+    keyed.add(Extent(((9, 0, 1),), (), {}, keyed=((9, 0, 1),)), {})
+    append = keyed_module._append
+
+    def looked_meanwhile(*args: Any) -> None:
+        found.append(keyed._looked(late, {}))
+        append(*args)
+
+    found: list[Any] = []
+    monkeypatch.setattr(keyed_module, "_append", looked_meanwhile)
+    keyed.add(Extent(((7, 0, 1),), (), {}, keyed=((7, 0, 1),)), {})
+    keyed._look = found[0]
+    assert not keyed.fits(b"", late, {7: 1}, bytes)
